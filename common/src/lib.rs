@@ -1,0 +1,16 @@
+//! What both ends of Sealpair must agree on.
+//!
+//! This crate opens no socket and has no `main`. It holds
+//!
+//! - `tls`: the OpenSSL context module: policy, identity, trust, contexts, the stream, the facts of a
+//!   session, and the reason of a failure;
+//! - [`pki`]: a local certificate authority, issuing and inspection;
+//! - [`exit`], [`report`], [`escape`], [`units`]: how a failure is numbered, told, and shown safely.
+//!
+//! The only unsafe code of the workspace is in `ffi`.
+
+pub mod escape;
+pub mod exit;
+pub mod pki;
+pub mod report;
+pub mod units;

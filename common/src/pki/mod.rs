@@ -1,0 +1,1 @@
+//! A local certificate authority, issuing and inspection.

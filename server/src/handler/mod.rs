@@ -1,0 +1,21 @@
+//! What answers requests: the `Handler` trait and the handlers that come with the server.
+
+use crate::message::{Request, Response};
+
+/// Something that answers a request.
+///
+/// Any function or closure of the right shape is a handler. It runs on the thread of the request's
+/// connection and may block. A panic in it costs that request (500), not the server.
+pub trait Handler: Send + Sync {
+    /// Answers one request.
+    fn handle(&self, request: &mut Request<'_>) -> Response;
+}
+
+impl<F> Handler for F
+where
+    F: Fn(&mut Request<'_>) -> Response + Send + Sync,
+{
+    fn handle(&self, request: &mut Request<'_>) -> Response {
+        self(request)
+    }
+}

@@ -1,0 +1,288 @@
+//! A request as a handler sees it, and the response that a handler gives back.
+//!
+//! The names and values are those of the `http` crate, so nothing that cannot stand on the wire can be
+//! put into them. The body of a request is read from the connection while the handler reads it; the
+//! body of a response is sent after the handler has returned.
+
+use crate::http::head::RequestHead;
+use ::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use ::http::{HeaderMap, Method, StatusCode};
+use std::borrow::Cow;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+
+/// A request whose head has been read and whose body is still to come.
+#[derive(Debug)]
+pub struct Request<'c> {
+    head: RequestHead,
+    body: RequestBody<'c>,
+}
+
+impl<'c> Request<'c> {
+    /// A request made of its parts.
+    pub fn new(head: RequestHead, body: RequestBody<'c>) -> Self {
+        Self { head, body }
+    }
+
+    /// The method, as sent.
+    pub fn method(&self) -> &Method {
+        &self.head.method
+    }
+
+    /// The path of the request target as it stood on the wire: percent-encoded, starting with `/`
+    /// (or `*` for `OPTIONS *`), without the query.
+    pub fn path(&self) -> &str {
+        self.head.path()
+    }
+
+    /// What follows `?` in the request target.
+    pub fn query(&self) -> Option<&str> {
+        self.head.query()
+    }
+
+    /// The header fields.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.head.headers
+    }
+
+    /// The whole head: target, version, framing.
+    pub fn head(&self) -> &RequestHead {
+        &self.head
+    }
+
+    /// The content. A handler that leaves some of it unread costs the client the connection, unless
+    /// the rest is small.
+    pub fn body(&mut self) -> &mut RequestBody<'c> {
+        &mut self.body
+    }
+}
+
+/// The content of a request, as it arrives.
+///
+/// The end of the reader is the end of the content as its framing declares it; a connection that ends
+/// earlier is an error, never a short body. The error inside is a [`BodyError`].
+pub struct RequestBody<'c> {
+    source: &'c mut (dyn Read + 'c),
+    length: Option<u64>,
+}
+
+impl<'c> RequestBody<'c> {
+    /// A body that `source` yields; `length` is its length where the head declares one.
+    pub fn new(source: &'c mut (dyn Read + 'c), length: Option<u64>) -> Self {
+        Self { source, length }
+    }
+
+    /// The length in bytes that the head declares; `None` when it is known only at the end (chunked).
+    pub fn length(&self) -> Option<u64> {
+        self.length
+    }
+}
+
+impl Read for RequestBody<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.source.read(buf)
+    }
+}
+
+impl fmt::Debug for RequestBody<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestBody")
+            .field("length", &self.length)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why the content of a request could not be read to its end.
+///
+/// It travels inside the [`io::Error`] that [`RequestBody`] returns.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum BodyError {
+    /// The client sent less than the minimum rate, or nothing for too long (RFC 9110 section 15.5.9).
+    Stalled,
+    /// The chunked framing is broken (RFC 9112 section 7.1).
+    Malformed(&'static str),
+    /// The content is longer than the server takes (RFC 9110 section 15.5.14).
+    TooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The connection ended before the content did.
+    Truncated,
+}
+
+impl BodyError {
+    /// The cause of an error that reading a [`RequestBody`] returned, where it has one.
+    pub fn of(error: &io::Error) -> Option<Self> {
+        error.get_ref()?.downcast_ref().copied()
+    }
+
+    /// The status that tells the client.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::Stalled => StatusCode::REQUEST_TIMEOUT,
+            Self::Malformed(_) | Self::Truncated => StatusCode::BAD_REQUEST,
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        }
+    }
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stalled => f.write_str("the content came too slowly"),
+            Self::Malformed(what) => write!(f, "the chunked content is malformed: {what}"),
+            Self::TooLarge { limit } => write!(f, "the content is longer than {limit} bytes"),
+            Self::Truncated => f.write_str("the connection ended before the content did"),
+        }
+    }
+}
+
+impl std::error::Error for BodyError {}
+
+impl From<BodyError> for io::Error {
+    fn from(error: BodyError) -> Self {
+        let kind = match error {
+            BodyError::Stalled => io::ErrorKind::TimedOut,
+            BodyError::Malformed(_) => io::ErrorKind::InvalidData,
+            BodyError::TooLarge { .. } => io::ErrorKind::FileTooLarge,
+            BodyError::Truncated => io::ErrorKind::UnexpectedEof,
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// What a handler answers.
+///
+/// ```
+/// use sealpair_server::Response;
+/// let response = Response::text("made\n").with_status(http::StatusCode::CREATED);
+/// assert_eq!(response.status(), 201);
+/// ```
+#[derive(Debug)]
+pub struct Response {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Body,
+}
+
+impl Response {
+    /// A response with a status and no content.
+    pub fn new(status: StatusCode) -> Self {
+        Self {
+            status,
+            headers: HeaderMap::new(),
+            body: Body::Empty,
+        }
+    }
+
+    /// 200 with plain text in UTF-8.
+    pub fn text(text: impl Into<Cow<'static, str>>) -> Self {
+        let bytes = match text.into() {
+            Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+            Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+        };
+        Self::new(StatusCode::OK)
+            .with_header(
+                CONTENT_TYPE,
+                HeaderValue::from_static("text/plain; charset=utf-8"),
+            )
+            .with_body(Body::Bytes(bytes))
+    }
+
+    /// An error status whose content is one line of text for a person: the reason and, where there is
+    /// one, what to do.
+    pub fn error(status: StatusCode, reason: impl fmt::Display) -> Self {
+        Self::text(format!("{} {reason}\n", status.as_u16())).with_status(status)
+    }
+
+    /// The same response with another status.
+    #[must_use]
+    pub fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// The same response with a header field set. `Content-Length`, `Transfer-Encoding`, `Connection`
+    /// and `Date` are the connection's to write; setting them has no effect.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// The same response with another body.
+    #[must_use]
+    pub fn with_body(mut self, body: Body) -> Self {
+        self.body = body;
+        self
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The header fields set so far.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// The body.
+    pub fn body(&self) -> &Body {
+        &self.body
+    }
+}
+
+/// The content of a response.
+#[non_exhaustive]
+pub enum Body {
+    /// No content.
+    Empty,
+    /// Content in memory.
+    Bytes(Cow<'static, [u8]>),
+    /// `length` bytes of a file from `offset` on. A file that turns out shorter ends the connection:
+    /// the client must not take what came for the whole.
+    File {
+        /// The open file.
+        file: File,
+        /// Where to begin, in bytes.
+        offset: u64,
+        /// How many bytes.
+        length: u64,
+    },
+    /// Whatever the reader yields, `length` bytes where that is known; chunked otherwise.
+    Stream {
+        /// The reader.
+        reader: Box<dyn Read + Send>,
+        /// The length in bytes, if known.
+        length: Option<u64>,
+    },
+}
+
+impl Body {
+    /// The length in bytes; `None` when it is known only at the end.
+    pub fn length(&self) -> Option<u64> {
+        match self {
+            Self::Empty => Some(0),
+            Self::Bytes(bytes) => Some(bytes.len() as u64),
+            Self::File { length, .. } => Some(*length),
+            Self::Stream { length, .. } => *length,
+        }
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Self::Empty => "Empty",
+            Self::Bytes(_) => "Bytes",
+            Self::File { .. } => "File",
+            Self::Stream { .. } => "Stream",
+        };
+        f.debug_struct(name)
+            .field("length", &self.length())
+            .finish_non_exhaustive()
+    }
+}
