@@ -1,1 +1,3 @@
 //! A local certificate authority, issuing and inspection.
+mod inspect;
+pub use inspect::CertificateFacts;
