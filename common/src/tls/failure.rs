@@ -463,28 +463,30 @@ fn of_error(situation: &Situation<'_>, error: &ssl::Error) -> Reason {
     let ours = stack
         .errors()
         .iter()
-        .filter(|error| error.library_code() == ERR_LIB_SSL);
-    for code in ours.map(|error| error.reason_code()) {
-        return match code {
-            SSL_R_UNSUPPORTED_PROTOCOL | SSL_R_NO_PROTOCOLS_AVAILABLE | SSL_R_WRONG_SSL_VERSION => {
-                not_tls(situation).unwrap_or(Reason::NoSharedVersion)
-            }
-            SSL_R_WRONG_VERSION_NUMBER | SSL_R_HTTP_REQUEST | SSL_R_HTTPS_PROXY_REQUEST => {
-                not_tls(situation).unwrap_or(Reason::NoSharedVersion)
-            }
+        .find(|error| error.library_code() == ERR_LIB_SSL);
+    match ours.map(|error| error.reason_code()) {
+        None => Reason::Internal,
+        Some(
+            SSL_R_UNSUPPORTED_PROTOCOL
+            | SSL_R_NO_PROTOCOLS_AVAILABLE
+            | SSL_R_WRONG_SSL_VERSION
+            | SSL_R_WRONG_VERSION_NUMBER
+            | SSL_R_HTTP_REQUEST
+            | SSL_R_HTTPS_PROXY_REQUEST,
+        ) => not_tls(situation).unwrap_or(Reason::NoSharedVersion),
+        Some(
             SSL_R_NO_SHARED_CIPHER
             | SSL_R_NO_SUITABLE_KEY_SHARE
             | SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM
-            | SSL_R_NO_SUITABLE_GROUPS => Reason::NoSharedParameters,
-            SSL_R_NO_APPLICATION_PROTOCOL => Reason::NoSharedApplicationProtocol,
-            SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE => Reason::PeerCertificateMissing,
-            code => match u8::try_from(code - SSL_AD_REASON_OFFSET) {
-                Ok(alert) => of_alert(situation, alert),
-                Err(_) => not_tls(situation).unwrap_or(Reason::Protocol),
-            },
-        };
+            | SSL_R_NO_SUITABLE_GROUPS,
+        ) => Reason::NoSharedParameters,
+        Some(SSL_R_NO_APPLICATION_PROTOCOL) => Reason::NoSharedApplicationProtocol,
+        Some(SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE) => Reason::PeerCertificateMissing,
+        Some(code) => match u8::try_from(code - SSL_AD_REASON_OFFSET) {
+            Ok(alert) => of_alert(situation, alert),
+            Err(_) => not_tls(situation).unwrap_or(Reason::Protocol),
+        },
     }
-    Reason::Internal
 }
 
 fn of_alert(situation: &Situation<'_>, alert: u8) -> Reason {

@@ -78,7 +78,8 @@ impl Pace {
         if self.rate == 0 {
             return still;
         }
-        let due = Duration::from_secs_f64(self.bytes as f64 / self.rate as f64);
+        // Saturating: a count that overflows here is far ahead of any rate.
+        let due = Duration::from_millis(self.bytes.saturating_mul(1000) / self.rate);
         self.began
             .checked_add(self.grace + due)
             .map_or(still, |slow| still.min(slow))

@@ -98,7 +98,7 @@ fn peer_chain(ssl: &SslRef, side: Side) -> Vec<CertificateFacts> {
         .peer_cert_chain()
         .into_iter()
         .flatten()
-        .map(|c| CertificateFacts::of(c));
+        .map(CertificateFacts::of);
     let leaf = ssl
         .peer_certificate()
         .map(|leaf| CertificateFacts::of(&leaf));

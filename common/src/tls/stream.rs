@@ -85,8 +85,6 @@ impl TlsStream {
             let _ = stream.inner.get_mut().flush();
             return Err(failure);
         }
-        // The last flight of the handshake may still be in the socket's hands. It leaves with the
-        // first application data, or before the first wait.
         Ok(stream)
     }
 

@@ -192,7 +192,7 @@ impl Rules {
         };
         chain
             .iter()
-            .filter_map(|c| Pin::of(c))
+            .filter_map(Pin::of)
             .any(|pin| self.pins.contains(&pin))
     }
 }
