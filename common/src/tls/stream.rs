@@ -161,6 +161,13 @@ impl TlsStream {
         Ok(())
     }
 
+    /// Cuts the connection without close_notify, because what was sent is not all that was promised:
+    /// the peer must not take the end of the connection for the end of the content.
+    pub fn abort(&mut self) {
+        self.broken = true;
+        let _ = self.tcp().shutdown(Shutdown::Both);
+    }
+
     /// Whether the peer has said that it sends no more.
     pub fn is_ended(&mut self) -> bool {
         self.inner.get_shutdown().contains(ShutdownState::RECEIVED)
@@ -175,8 +182,9 @@ impl TlsStream {
             verdict: self.verdict.as_ref(),
         };
         let failure = Failure::new(&situation, error);
-        // After a deadline the TLS state is intact: a server can still say 408.
-        self.broken |= failure.reason() != Reason::Deadline;
+        // After a deadline, or when the peer has closed its side, the TLS state is intact: a server can
+        // still say 408, and either end can still say goodbye.
+        self.broken |= !matches!(failure.reason(), Reason::Deadline | Reason::Closed);
         failure
     }
 }
