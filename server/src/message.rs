@@ -7,22 +7,34 @@
 use crate::http::head::RequestHead;
 use ::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use ::http::{HeaderMap, Method, StatusCode};
+use sealpair_common::tls::TlsSession;
 use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::SocketAddr;
 
 /// A request whose head has been read and whose body is still to come.
 #[derive(Debug)]
 pub struct Request<'c> {
     head: RequestHead,
     body: RequestBody<'c>,
+    connection: &'c ConnectionInfo,
 }
 
 impl<'c> Request<'c> {
     /// A request made of its parts.
-    pub fn new(head: RequestHead, body: RequestBody<'c>) -> Self {
-        Self { head, body }
+    pub fn new(head: RequestHead, body: RequestBody<'c>, connection: &'c ConnectionInfo) -> Self {
+        Self {
+            head,
+            body,
+            connection,
+        }
+    }
+
+    /// The connection that the request came on: who, from where, under which cryptography.
+    pub fn connection(&self) -> &ConnectionInfo {
+        self.connection
     }
 
     /// The method, as sent.
@@ -55,6 +67,40 @@ impl<'c> Request<'c> {
     /// the rest is small.
     pub fn body(&mut self) -> &mut RequestBody<'c> {
         &mut self.body
+    }
+}
+
+/// The facts of a connection.
+#[derive(Clone, Debug)]
+pub struct ConnectionInfo {
+    peer: SocketAddr,
+    local: SocketAddr,
+    session: TlsSession,
+}
+
+impl ConnectionInfo {
+    /// The facts of a connection.
+    pub fn new(peer: SocketAddr, local: SocketAddr, session: TlsSession) -> Self {
+        Self {
+            peer,
+            local,
+            session,
+        }
+    }
+
+    /// The client's address.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// This end's address.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// What was negotiated, and the client's certificate if it has one.
+    pub fn session(&self) -> &TlsSession {
+        &self.session
     }
 }
 

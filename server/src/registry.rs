@@ -48,9 +48,16 @@ impl Registry {
     /// Adds a connection.
     pub(crate) fn enter(&self, tcp: Arc<TcpStream>) -> Registration<'_> {
         let key = self.next.fetch_add(1, Ordering::Relaxed);
-        let entry = Arc::new(Entry { tcp, state: AtomicU8::new(FRESH) });
+        let entry = Arc::new(Entry {
+            tcp,
+            state: AtomicU8::new(FRESH),
+        });
         self.lock().insert(key, Arc::clone(&entry));
-        Registration { registry: self, key, entry }
+        Registration {
+            registry: self,
+            key,
+            entry,
+        }
     }
 
     /// Whether the server is to stop.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use std::fmt;
 
 /// The facts of one TLS connection.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct TlsSession {
     /// `TLSv1.2` or `TLSv1.3`.
