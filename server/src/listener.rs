@@ -76,10 +76,6 @@ impl Pool {
         }))
     }
 
-    pub(crate) fn listeners(&self) -> &[TcpListener] {
-        &self.listeners
-    }
-
     pub(crate) fn registry(&self) -> &Registry {
         &self.registry
     }

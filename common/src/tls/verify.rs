@@ -80,8 +80,14 @@ impl Verdict {
             self.depth,
             shorten(&certificate.subject),
             shorten(&certificate.issuer),
-            certificate.not_before,
-            certificate.not_after,
+            certificate
+                .not_before
+                .as_deref()
+                .unwrap_or("an unreadable date"),
+            certificate
+                .not_after
+                .as_deref()
+                .unwrap_or("an unreadable date"),
             self.wanted,
         );
         // A struct of strings cannot fail to serialize.
