@@ -30,6 +30,12 @@ pub use name::ServerName;
 pub use patience::{Pace, Patience};
 pub use policy::{Availability, Group, Parameters, Policy, Protocol, UnknownPolicy};
 pub use session::TlsSession;
+pub use socket::Socket;
 pub use stream::{TlsStream, linger};
 pub use trust::{Pin, Trust};
 pub use verify::Verdict;
+
+/// The OpenSSL that is linked, as it names itself: `OpenSSL 3.0.22 …`.
+pub fn openssl_version() -> &'static str {
+    openssl::version::version()
+}

@@ -24,13 +24,13 @@ const KEEP: usize = 8 << 10;
 
 /// The socket of one connection.
 #[derive(Debug)]
-pub(super) struct Socket {
+pub struct Socket {
     tcp: Arc<TcpStream>,
     gathered: Vec<u8>,
     /// How much of `gathered` has been sent, when a send was interrupted by its deadline.
     sent: usize,
-    pub(super) reading: Patience,
-    pub(super) writing: Patience,
+    reading: Patience,
+    writing: Patience,
     receive_timeout: Option<Duration>,
     send_timeout: Option<Duration>,
     /// What the peer said first: it tells HTTP from TLS when a handshake fails.
@@ -41,7 +41,8 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(tcp: Arc<TcpStream>) -> Self {
+    /// A socket that waits for ever, until it is told otherwise.
+    pub fn new(tcp: Arc<TcpStream>) -> Self {
         Self {
             tcp,
             gathered: Vec::new(),
@@ -56,8 +57,23 @@ impl Socket {
         }
     }
 
-    pub(super) fn tcp(&self) -> &Arc<TcpStream> {
+    /// The connection.
+    pub fn tcp(&self) -> &Arc<TcpStream> {
         &self.tcp
+    }
+
+    /// How long reads may wait from now on.
+    pub fn set_reading(&mut self, patience: Patience) {
+        self.reading = patience;
+    }
+
+    /// How long writes may wait from now on.
+    pub fn set_writing(&mut self, patience: Patience) {
+        self.writing = patience;
+    }
+
+    pub(super) fn reading(&self) -> Patience {
+        self.reading
     }
 
     /// The first bytes that came from the peer, at most eight.

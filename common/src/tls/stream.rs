@@ -62,8 +62,8 @@ impl TlsStream {
             verified,
         } = peer;
         let mut socket = Socket::new(tcp);
-        socket.reading = patience;
-        socket.writing = patience;
+        socket.set_reading(patience);
+        socket.set_writing(patience);
         let inner =
             SslStream::new(ssl, socket).map_err(|stack| Failure::internal(side, &name, &stack))?;
         let mut stream = Self {
@@ -111,12 +111,12 @@ impl TlsStream {
 
     /// How long reads may wait from now on.
     pub fn set_reading(&mut self, patience: Patience) {
-        self.inner.get_mut().reading = patience;
+        self.inner.get_mut().set_reading(patience);
     }
 
     /// How long writes may wait from now on.
     pub fn set_writing(&mut self, patience: Patience) {
-        self.inner.get_mut().writing = patience;
+        self.inner.get_mut().set_writing(patience);
     }
 
     /// Whether decrypted bytes are waiting to be read.
@@ -130,7 +130,7 @@ impl TlsStream {
         if self.broken || self.closed {
             return false;
         }
-        let patience = self.inner.get_ref().reading;
+        let patience = self.inner.get_ref().reading();
         self.set_reading(Patience::Now);
         let idle = match self.inner.ssl_read(&mut [0; 1]) {
             Ok(_) => false,
