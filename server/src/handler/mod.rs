@@ -1,5 +1,21 @@
 //! What answers requests: the `Handler` trait and the handlers that come with the server.
 
+mod accept;
+pub mod beneath;
+mod failure;
+pub mod files;
+mod listing;
+mod lookup;
+pub mod path;
+mod remove;
+mod representation;
+mod temporary;
+#[cfg(test)]
+mod testing;
+mod upload;
+
+pub use files::FileHandler;
+
 use crate::message::{Request, Response};
 
 /// Something that answers a request.

@@ -1,26 +1,26 @@
 //! Taking the content of a request out of its framing (RFC 9112 sections 6 and 7).
 //!
 //! The connection owns the buffer and the stream. It hands over what it has read with
-//! [`decode`](BodyDecoder::decode); where [`content_ahead`](BodyDecoder::content_ahead) says that the next
-//! bytes are content and nothing else, it may read them from the stream into the handler's buffer
-//! directly and report that with [`consumed_directly`](BodyDecoder::consumed_directly).
+//! [`decode`](BodyDecoder::decode); where [`content_ahead`](BodyDecoder::content_ahead) says that
+//! the next bytes are content and nothing else, it may read them from the stream into the handler's
+//! buffer directly and report that with [`consumed_directly`](BodyDecoder::consumed_directly).
 //!
-//! A decoder holds a few words, whatever the client sends: sizes are summed up digit by digit, chunk
-//! extensions and trailers are checked and dropped as they pass.
+//! A decoder holds a few words, whatever the client sends: sizes are summed up digit by digit,
+//! chunk extensions and trailers are checked and dropped as they pass.
 
 use super::Framing;
 use super::syntax::{is_field_value, is_token};
 use crate::message::BodyError;
 
-/// Digits of a chunk size. Sixteen hold 64 bits, so the sum cannot overflow; a longer size is zeros or
-/// an attack.
+/// Digits of a chunk size. Sixteen hold 64 bits, so the sum cannot overflow; a longer size is zeros
+/// or an attack.
 const MAX_SIZE_DIGITS: u32 = 16;
 
 /// Bytes of extensions at one chunk. No extension is in use; a signature would fit.
 const MAX_EXTENSION: u32 = 256;
 
-/// Bytes of extensions in one body. Without it, chunks of one byte with full extensions would make the
-/// server read 256 times what it counts as content.
+/// Bytes of extensions in one body. Without it, chunks of one byte with full extensions would make
+/// the server read 256 times what it counts as content.
 const MAX_EXTENSIONS: u32 = 16 * 1024;
 
 /// Bytes of trailers. They are dropped, so this bounds only how long that takes.
@@ -116,8 +116,8 @@ impl BodyDecoder {
         self.state == State::Done
     }
 
-    /// How many of the next bytes are content and nothing else. Zero does not mean that the content has
-    /// ended.
+    /// How many of the next bytes are content and nothing else. Zero does not mean that the content
+    /// has ended.
     pub fn content_ahead(&self) -> u64 {
         match self.state {
             State::Length(ahead) | State::Chunk(ahead) => ahead,
@@ -140,13 +140,13 @@ impl BodyDecoder {
 
     /// Decodes until the input is used up, the output is full or the content has ended.
     ///
-    /// With a full (or empty) output it still takes framing that needs no room, so a body whose content
-    /// is complete can be brought to its end.
+    /// With a full (or empty) output it still takes framing that needs no room, so a body whose
+    /// content is complete can be brought to its end.
     ///
     /// # Errors
     ///
-    /// [`BodyError::Malformed`] and [`BodyError::TooLarge`]. After an error, every call gives the same
-    /// one: nothing that follows can be told apart.
+    /// [`BodyError::Malformed`] and [`BodyError::TooLarge`]. After an error, every call gives the
+    /// same one: nothing that follows can be told apart.
     pub fn decode(&mut self, input: &[u8], output: &mut [u8]) -> Result<Decoded, BodyError> {
         let mut consumed = 0;
         let mut produced = 0;
@@ -217,8 +217,8 @@ impl BodyDecoder {
             }
             (State::Size { digits: 0, .. }, _) => Err(BAD_SIZE),
             (State::Size { size, .. }, b'\r') => Ok(State::SizeEnd { size }),
-            // RFC 9112 section 7.1.1 knows whitespace before the semicolon for old senders only. Others
-            // took it for a part of the size: refused.
+            // RFC 9112 section 7.1.1 knows whitespace before the semicolon for old senders only.
+            // Others took it for a part of the size: refused.
             (State::Size { size, .. }, b';') => Ok(State::Extension { size, length: 0 }),
             (State::Size { .. }, _) => Err(BAD_SIZE),
 

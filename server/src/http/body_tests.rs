@@ -1,5 +1,5 @@
-//! Every example is decoded whole, byte by byte and split in two at every place, into outputs of several
-//! sizes, and has to give the same answer each time.
+//! Every example is decoded whole, byte by byte and split in two at every place, into outputs of
+//! several sizes, and has to give the same answer each time.
 
 use super::*;
 

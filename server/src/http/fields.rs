@@ -1,7 +1,7 @@
 //! Field lines (RFC 9112 section 5): the header section of a request.
 //!
-//! A line is checked byte by byte against the grammar; what passes goes into a `HeaderMap`. Trailers are
-//! checked by the same classes in `body`, without being kept.
+//! A line is checked byte by byte against the grammar; what passes goes into a `HeaderMap`.
+//! Trailers are checked by the same classes in `body`, without being kept.
 
 use super::syntax::{is_field_value, is_token, trim_whitespace};
 use super::{Rejection, head::HeadLimits};
@@ -39,8 +39,8 @@ pub(super) fn split_line(text: &[u8]) -> Result<(&[u8], &[u8]), Rejection> {
         .iter()
         .position(|&byte| matches!(byte, b'\r' | b'\n'))
         .ok_or(Rejection::bad_request("the request head is not complete"))?;
-    // RFC 9112 section 2.2 lets a recipient take a bare LF for a line's end. What one recipient takes for
-    // a line's end and another for data is a way to smuggle a field past one of them.
+    // RFC 9112 section 2.2 lets a recipient take a bare LF for a line's end. What one recipient
+    // takes for a line's end and another for data is a way to smuggle a field past one of them.
     match &text[end..] {
         [b'\r', b'\n', rest @ ..] => Ok((&text[..end], rest)),
         [b'\r', ..] => Err(Rejection::bad_request("the request head has a bare CR")),
@@ -49,8 +49,8 @@ pub(super) fn split_line(text: &[u8]) -> Result<(&[u8], &[u8]), Rejection> {
 }
 
 fn split_field(line: &[u8]) -> Result<(HeaderName, HeaderValue), Rejection> {
-    // RFC 9112 section 5.2: a server that does not merge folded lines answers 400. Section 2.2 asks for
-    // the same where whitespace stands before the first field.
+    // RFC 9112 section 5.2: a server that does not merge folded lines answers 400. Section 2.2 asks
+    // for the same where whitespace stands before the first field.
     if matches!(line.first(), Some(b' ' | b'\t')) {
         return Err(Rejection::bad_request(
             "a header line begins with whitespace",
@@ -61,8 +61,8 @@ fn split_field(line: &[u8]) -> Result<(HeaderName, HeaderValue), Rejection> {
         .position(|&byte| byte == b':')
         .ok_or(Rejection::bad_request("a header line has no colon"))?;
     let (name, value) = (&line[..colon], trim_whitespace(&line[colon + 1..]));
-    // RFC 9112 section 5.1: whitespace between the name and the colon has to be refused. A space is not a
-    // token character, so this covers it.
+    // RFC 9112 section 5.1: whitespace between the name and the colon has to be refused. A space is
+    // not a token character, so this covers it.
     if name.is_empty() || !name.iter().copied().all(is_token) {
         return Err(Rejection::bad_request("a header field has an invalid name"));
     }

@@ -1,8 +1,8 @@
 //! The head of a request: read strictly, refused with a reason.
 //!
-//! [`parse`] takes a whole head, as [`HeadScanner`](super::scan::HeadScanner) found it: the request line
-//! here, the target in `target`, the header section in `fields`; then the fields that govern the
-//! connection are read, so that no later code has to interpret them again.
+//! [`parse`] takes a whole head, as [`HeadScanner`](super::scan::HeadScanner) found it: the request
+//! line here, the target in `target`, the header section in `fields`; then the fields that govern
+//! the connection are read, so that no later code has to interpret them again.
 
 use super::syntax::is_token;
 use super::{Framing, Rejection, fields, target};
@@ -10,8 +10,8 @@ use ::http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING
 use ::http::header::{HeaderName, HeaderValue};
 use ::http::{HeaderMap, Method, StatusCode, Version};
 
-/// The longest method: longer than any that is registered (RFC 9112 section 3 asks for 501 beyond what
-/// a server knows).
+/// The longest method: longer than any that is registered (RFC 9112 section 3 asks for 501 beyond
+/// what a server knows).
 pub(super) const MAX_METHOD: usize = 32;
 
 /// The length of `HTTP/1.1`; every version is as long (RFC 9112 section 2.3).
@@ -89,8 +89,8 @@ impl RequestHead {
         self.target.split_once('?').map(|(_, query)| query)
     }
 
-    /// The host the request is for, with its port if it names one, as sent: compare it without regard to
-    /// case. Only HTTP/1.0 requests may have none.
+    /// The host the request is for, with its port if it names one, as sent: compare it without
+    /// regard to case. Only HTTP/1.0 requests may have none.
     pub fn authority(&self) -> Option<&str> {
         self.headers.get(HOST)?.to_str().ok()
     }
@@ -106,8 +106,8 @@ impl RequestHead {
 ///
 /// # Errors
 ///
-/// Everything that RFC 9112 does not permit, and what it permits but cannot be told apart from an attempt
-/// to make two recipients disagree.
+/// Everything that RFC 9112 does not permit, and what it permits but cannot be told apart from an
+/// attempt to make two recipients disagree.
 pub fn parse(head: &[u8], limits: &HeadLimits) -> Result<RequestHead, Rejection> {
     if head.len() > limits.head {
         return Err(TOO_LONG);
@@ -129,7 +129,8 @@ pub fn parse(head: &[u8], limits: &HeadLimits) -> Result<RequestHead, Rejection>
     let mut headers = fields::parse(section, limits)?;
     require_host(&headers, version)?;
     if let Some(authority) = target.authority {
-        // RFC 9112 section 3.2.2: the target's authority counts, and whatever `Host` says is ignored.
+        // RFC 9112 section 3.2.2: the target's authority counts, and whatever `Host` says is
+        // ignored.
         let value = HeaderValue::from_str(authority)
             .map_err(|_| Rejection::bad_request("the host is not valid"))?;
         headers.insert(HOST, value);
@@ -138,8 +139,8 @@ pub fn parse(head: &[u8], limits: &HeadLimits) -> Result<RequestHead, Rejection>
     let expects = expects_continue(&headers)?;
     Ok(RequestHead {
         keep_alive: version == Version::HTTP_11 && !lists(&headers, &CONNECTION, "close"),
-        // RFC 9110 section 10.1.1: from HTTP/1.0 the expectation is ignored; without content there is
-        // nothing to wait for.
+        // RFC 9110 section 10.1.1: from HTTP/1.0 the expectation is ignored; without content there
+        // is nothing to wait for.
         expect_continue: expects
             && version == Version::HTTP_11
             && !matches!(framing, Framing::None | Framing::Length(0)),
@@ -229,8 +230,8 @@ fn framing(headers: &HeaderMap, version: Version) -> Result<Framing, Rejection> 
     }
 }
 
-/// Digits that fit 64 bits: no sign, no whitespace, no list, not even of equal values, which RFC 9112
-/// section 6.3 would let pass.
+/// Digits that fit 64 bits: no sign, no whitespace, no list, not even of equal values, which RFC
+/// 9112 section 6.3 would let pass.
 fn parse_length(value: &[u8]) -> Result<u64, Rejection> {
     const BAD_LENGTH: Rejection = Rejection::bad_request("Content-Length is not a length");
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {

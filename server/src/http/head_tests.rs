@@ -1,5 +1,5 @@
-//! Every example goes through the scanner and the parser whole, byte by byte and split in two at every
-//! place, and has to give the same answer each time.
+//! Every example goes through the scanner and the parser whole, byte by byte and split in two at
+//! every place, and has to give the same answer each time.
 
 use super::super::scan::HeadScanner;
 use super::*;

@@ -1,18 +1,18 @@
 //! HTTP/1.1 framing (RFC 9112) with no socket in it.
 //!
-//! Everything here works on bytes that the connection hands over and says what they mean; nothing reads,
-//! waits or logs. In the order in which a request passes through:
+//! Everything here works on bytes that the connection hands over and says what they mean; nothing
+//! reads, waits or logs. In the order in which a request passes through:
 //!
-//! 1. [`scan`] finds the end of the head in a buffer that grows, and refuses early what can never become
-//!    a request;
+//! 1. [`scan`] finds the end of the head in a buffer that grows, and refuses early what can never
+//!    become a request;
 //! 2. [`head`] parses the finished head: `target` its request target, `fields` its field
 //!    lines; what they mean for the framing is decided there and nowhere else;
 //! 3. [`body`] takes the content out of its framing;
 //! 4. [`response`] writes the head of the answer and frames its content.
 //!
 //! The parsers are strict: where RFC 9112 lets a recipient choose between repair and refusal, they
-//! refuse, because two recipients that repair differently are what request smuggling is made of. There
-//! is no option to relax them.
+//! refuse, because two recipients that repair differently are what request smuggling is made of.
+//! There is no option to relax them.
 
 pub mod body;
 mod fields;
@@ -25,8 +25,10 @@ mod target;
 use ::http::StatusCode;
 use std::fmt;
 
-/// Why a request is refused before a handler sees it. The connection answers and closes: after a head
-/// that is not understood, nobody knows where the next request begins.
+/// Why a request is refused.
+///
+/// Where the head itself is refused, the connection answers and closes: nobody knows then where the
+/// next request begins.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Rejection {
     /// The status that tells the client.
@@ -60,6 +62,7 @@ pub enum Framing {
     Chunked,
     /// By `Content-Length`, in bytes.
     Length(u64),
-    /// Not declared: a request has no content then; a response has none, or ends with the connection.
+    /// Not declared: a request has no content then; a response has none, or ends with the
+    /// connection.
     None,
 }

@@ -1,8 +1,9 @@
 //! Writing the head of a response, and the chunks of content whose length is not known.
 //!
-//! The fields that belong to the connection are written here and nowhere else; what a handler set in
-//! their place is dropped. Names and values come from the `http` crate's types, which hold neither CR
-//! nor LF nor NUL, so nothing that a handler sets can begin another field or another response.
+//! The fields that belong to the connection are written here and nowhere else; what a handler set
+//! in their place is dropped. Names and values come from the `http` crate's types, which hold
+//! neither CR nor LF nor NUL, so nothing that a handler sets can begin another field or another
+//! response.
 
 use super::Framing;
 use ::http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
@@ -13,8 +14,8 @@ pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// How a response announces the end of its content, whose length is `length` where that is known.
 ///
-/// An HTTP/1.0 client does not know chunks: [`Framing::None`] is for it then, and the connection has to
-/// be closed after the content (RFC 9112 section 6.3).
+/// An HTTP/1.0 client does not know chunks: [`Framing::None`] is for it then, and the connection
+/// has to be closed after the content (RFC 9112 section 6.3).
 pub fn framing(version: Version, length: Option<u64>) -> Framing {
     match length {
         Some(length) => Framing::Length(length),
@@ -23,8 +24,8 @@ pub fn framing(version: Version, length: Option<u64>) -> Framing {
     }
 }
 
-/// Whether content follows the head of a response (RFC 9112 section 6.3). Where it does not, the fields
-/// still describe what a GET would have sent.
+/// Whether content follows the head of a response (RFC 9112 section 6.3). Where it does not, the
+/// fields still describe what a GET would have sent.
 pub fn has_content(method: &Method, status: StatusCode) -> bool {
     *method != Method::HEAD && !is_bodiless(status) && status != StatusCode::NOT_MODIFIED
 }
@@ -37,8 +38,8 @@ fn is_bodiless(status: StatusCode) -> bool {
 
 /// Appends the head of a response to `out`, with the empty line that ends it.
 ///
-/// `framing` is left out where the status forbids it. `date` is the current time as an IMF-fixdate (RFC
-/// 9110 section 5.6.7); the connection formats it once a second and not for every response.
+/// `framing` is left out where the status forbids it. `date` is the current time as an IMF-fixdate
+/// (RFC 9110 section 5.6.7); the connection formats it once a second and not for every response.
 pub fn write_head(
     out: &mut Vec<u8>,
     status: StatusCode,
@@ -102,8 +103,8 @@ fn write_decimal(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(&digits[start..]);
 }
 
-/// Frames content in chunks (RFC 9112 section 7.1). The data itself never passes through: the caller
-/// sends what [`chunk`](Self::chunk) wrote, then the data.
+/// Frames content in chunks (RFC 9112 section 7.1). The data itself never passes through: the
+/// caller sends what [`chunk`](Self::chunk) wrote, then the data.
 ///
 /// ```
 /// use sealpair_server::http::response::ChunkedEncoder;
@@ -122,8 +123,8 @@ pub struct ChunkedEncoder {
 }
 
 impl ChunkedEncoder {
-    /// Appends what stands before a chunk of `length` bytes. Writes nothing for an empty one: a chunk of
-    /// length zero would end the content.
+    /// Appends what stands before a chunk of `length` bytes. Writes nothing for an empty one: a
+    /// chunk of length zero would end the content.
     pub fn chunk(&mut self, out: &mut Vec<u8>, length: u64) {
         if length == 0 {
             return;

@@ -1,10 +1,11 @@
 //! Finding the end of a request head in a buffer that grows.
 //!
-//! The connection appends what it read and asks again. The scanner looks at every byte once, however
-//! small the pieces are in which a client sends them, and refuses as soon as the bytes cannot become a
-//! request that the server would take: so a client that speaks something else, or too much, gets its
-//! answer at the offending byte and not at the deadline. What it lets through is parsed by
-//! [`parse`](super::head::parse), which checks everything again that a head alone can show.
+//! The connection appends what it read and asks again. The scanner looks at every byte once,
+//! however small the pieces are in which a client sends them, and refuses as soon as the bytes
+//! cannot become a request that the server would take: so a client that speaks something else, or
+//! too much, gets its answer at the offending byte and not at the deadline. What it lets through is
+//! parsed by [`parse`](super::head::parse), which checks everything again that a head alone can
+//! show.
 
 use super::Rejection;
 use super::fields;
@@ -44,17 +45,17 @@ impl HeadScanner {
         Self::default()
     }
 
-    /// Whether any byte of a request has been seen: a connection that ends before that ended between two
-    /// requests.
+    /// Whether any byte of a request has been seen: a connection that ends before that ended
+    /// between two requests.
     pub fn has_begun(&self) -> bool {
         self.part != Part::Start
     }
 
-    /// Looks at what was appended to `buf` since the last call. `buf` begins where the request begins,
-    /// and holds everything that earlier calls were given.
+    /// Looks at what was appended to `buf` since the last call. `buf` begins where the request
+    /// begins, and holds everything that earlier calls were given.
     ///
-    /// Gives the length of the head, with the empty line that ends it, once that is known; what follows
-    /// in `buf` is content, or the next request.
+    /// Gives the length of the head, with the empty line that ends it, once that is known; what
+    /// follows in `buf` is content, or the next request.
     ///
     /// # Errors
     ///
@@ -131,8 +132,9 @@ impl HeadScanner {
 
     fn carriage_return(&mut self) -> Result<bool, Rejection> {
         match self.part {
-            // RFC 9112 section 2.2: at least one empty line before the request line should be ignored. One
-            // is what an old client sends after content; more is somebody holding the connection open.
+            // RFC 9112 section 2.2: at least one empty line before the request line should be
+            // ignored. One is what an old client sends after content; more is somebody holding the
+            // connection open.
             Part::Start if self.skipped => Err(Rejection::bad_request(
                 "more than one empty line before the request",
             )),
@@ -152,8 +154,9 @@ impl HeadScanner {
             Part::Fields if at == self.start + 1 => return Ok(true),
             Part::Fields => self.start = self.at,
             Part::Method | Part::Target | Part::Version => {
-                // Another version is told at once: its client may wait for an answer to this line alone.
-                // The preface of HTTP/2, `PRI * HTTP/2.0`, is such a line (RFC 9113 section 3.4).
+                // Another version is told at once: its client may wait for an answer to this line
+                // alone. The preface of HTTP/2, `PRI * HTTP/2.0`, is such a line (RFC 9113 section
+                // 3.4).
                 head::parse_version(buf.get(self.start..at - 1).unwrap_or_default())?;
                 self.enter(Part::Fields);
             }

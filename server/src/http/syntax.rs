@@ -1,4 +1,5 @@
-//! The character classes of the grammar (RFC 9110 section 5.6, RFC 3986 section 2 and 3), as one table.
+//! The character classes of the grammar (RFC 9110 section 5.6, RFC 3986 section 2 and 3), as one
+//! table.
 
 const TOKEN: u8 = 1;
 const FIELD_VALUE: u8 = 1 << 1;
@@ -46,8 +47,9 @@ const fn class(byte: u8) -> u8 {
     if byte == b'\t' || (byte >= b' ' && byte != 0x7f) {
         class |= FIELD_VALUE;
     }
-    // unreserved / pct-encoded / sub-delims, RFC 3986 sections 2.1 to 2.3 and 3.2.2. The comma is left
-    // out of names: no host has one, and `a,b` is what an intermediary makes of two Host fields.
+    // unreserved / pct-encoded / sub-delims, RFC 3986 sections 2.1 to 2.3 and 3.2.2. The comma is
+    // left out of names: no host has one, and `a,b` is what an intermediary makes of two Host
+    // fields.
     if alphanumeric
         || matches!(
             byte,

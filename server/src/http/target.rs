@@ -125,8 +125,8 @@ pub(super) fn parse_authority(authority: &[u8]) -> Result<&str, Rejection> {
     str::from_utf8(authority).map_err(|_| BAD_AUTHORITY)
 }
 
-/// A registered name, an IPv4 address or an IPv6 address in brackets (RFC 3986 section 3.2.2). Future
-/// versions of addresses and zone identifiers mean nothing at the far end of a connection.
+/// A registered name, an IPv4 address or an IPv6 address in brackets (RFC 3986 section 3.2.2).
+/// Future versions of addresses and zone identifiers mean nothing at the far end of a connection.
 fn valid_host(host: &[u8]) -> bool {
     match host {
         [] => false,

@@ -1,0 +1,183 @@
+//! Serving a directory tree.
+//!
+//! ```text
+//! path ─ FilePath ─ Root ─┬─ file ──── Representation
+//!                         ├─ folder ── redirect, index.html, or listing
+//!                         └─ PUT, DELETE ── upload, remove (where writing is allowed)
+//! ```
+
+use super::beneath::{Folder, FoundFile, Resolved, Root};
+use super::path::{FilePath, PathError, encode_name};
+use super::representation::Representation;
+use super::{Handler, listing, remove, upload};
+use crate::http::Rejection;
+use crate::message::{Request, Response};
+use ::http::header::{ALLOW, HeaderValue, LOCATION, X_CONTENT_TYPE_OPTIONS};
+use ::http::{Method, StatusCode};
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// What stands for a folder instead of its listing.
+const INDEX: &str = "index.html";
+
+/// The answer where no file is: a path that ends in a slash names a folder.
+const NOT_A_FOLDER: Rejection = Rejection::new(StatusCode::NOT_FOUND, "nothing is here");
+
+/// Serves the files below a directory: GET and HEAD, and PUT and DELETE where writing is allowed.
+///
+/// ```no_run
+/// use sealpair_server::handler::files::FileHandler;
+/// let handler = FileHandler::open("/srv/files")?.writable(true);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// - A folder is shown as its `index.html`, else as a listing: HTML, or JSON for who asks for that.
+/// - Names that begin with a dot are neither served nor listed nor written, unless
+///   [`dotfiles`](Self::dotfiles) says so.
+/// - An upload is there whole or not at all, and durable before it is acknowledged.
+/// - Symbolic links are followed below the root, and are neither written through, replaced nor
+///   removed: whoever made them had access to the machine.
+#[derive(Debug)]
+pub struct FileHandler {
+    root: Root,
+    writable: bool,
+    dotfiles: bool,
+}
+
+impl FileHandler {
+    /// A handler for the files below a root: read-only, without dot-files.
+    pub fn new(root: Root) -> Self {
+        Self {
+            root,
+            writable: false,
+            dotfiles: false,
+        }
+    }
+
+    /// A handler for the files below a directory: read-only, without dot-files.
+    ///
+    /// # Errors
+    ///
+    /// As [`Root::open`].
+    pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
+        Root::open(path).map(Self::new)
+    }
+
+    /// Whether PUT and DELETE are allowed. Default: no.
+    #[must_use]
+    pub fn writable(mut self, writable: bool) -> Self {
+        self.writable = writable;
+        self
+    }
+
+    /// Whether files and folders are served whose names begin with a dot. Default: no.
+    #[must_use]
+    pub fn dotfiles(mut self, dotfiles: bool) -> Self {
+        self.dotfiles = dotfiles;
+        self
+    }
+
+    fn read(&self, request: &Request<'_>) -> Result<Response, Rejection> {
+        let path = FilePath::decode(request.path(), self.dotfiles)?;
+        match self.root.resolve(path.as_path())? {
+            Resolved::File(_) if path.is_folder() => Err(NOT_A_FOLDER),
+            Resolved::File(found) => {
+                // The root is a folder, so a file has a name.
+                let name = path.split().map(|(_, name)| name);
+                file(&found, name.unwrap_or_default())
+            }
+            Resolved::Folder(folder) => match path.split() {
+                Some((_, name)) if !path.is_folder() => redirect(name, request.query()),
+                _ => self.folder(&path, &folder, request),
+            },
+        }
+    }
+
+    fn folder(
+        &self,
+        path: &FilePath,
+        folder: &Folder,
+        request: &Request<'_>,
+    ) -> Result<Response, Rejection> {
+        let index = OsStr::new(INDEX);
+        match self.root.resolve(&path.join(index)) {
+            Ok(Resolved::File(found)) => file(&found, index),
+            Ok(Resolved::Folder(_)) | Err(PathError::NotFound) => {
+                listing::respond(&self.root, path, folder, self.dotfiles, request.headers())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn allow(&self) -> HeaderValue {
+        HeaderValue::from_static(match self.writable {
+            true => "DELETE, GET, HEAD, OPTIONS, PUT",
+            false => "GET, HEAD, OPTIONS",
+        })
+    }
+}
+
+impl Handler for FileHandler {
+    fn handle(&self, request: &mut Request<'_>) -> Response {
+        let result = match *request.method() {
+            Method::GET | Method::HEAD => self.read(request),
+            Method::PUT if self.writable => upload::put(&self.root, self.dotfiles, request),
+            Method::DELETE if self.writable => remove::delete(&self.root, self.dotfiles, request),
+            Method::OPTIONS => {
+                Ok(Response::new(StatusCode::NO_CONTENT).with_header(ALLOW, self.allow()))
+            }
+            // RFC 9110 section 15.5.6: a method that is known and not allowed.
+            Method::CONNECT
+            | Method::DELETE
+            | Method::PATCH
+            | Method::POST
+            | Method::PUT
+            | Method::TRACE => Err(Rejection::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                match self.writable {
+                    true => "only GET, HEAD, PUT and DELETE are allowed here",
+                    false => "only GET and HEAD are allowed here",
+                },
+            )),
+            // RFC 9110 section 15.6.2: one that is not known at all.
+            _ => Err(Rejection::new(
+                StatusCode::NOT_IMPLEMENTED,
+                "the method is not known here",
+            )),
+        };
+        let response = result.unwrap_or_else(|rejection| {
+            let response = Response::error(rejection.status, rejection.reason);
+            match rejection.status {
+                StatusCode::METHOD_NOT_ALLOWED => response.with_header(ALLOW, self.allow()),
+                _ => response,
+            }
+        });
+        response.with_header(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
+    }
+}
+
+fn file(found: &FoundFile, name: &OsStr) -> Result<Response, Rejection> {
+    Ok(Representation::of(found, name)?.into_response())
+}
+
+/// Sends a client from `/a/folder` to `/a/folder/`, without which the links in a page would lead
+/// astray.
+///
+/// The location is relative and begins with `./`, so it cannot lead to another host or scheme,
+/// whatever the folder is called.
+fn redirect(name: &OsStr, query: Option<&str>) -> Result<Response, Rejection> {
+    let name = encode_name(name.as_bytes());
+    let location = match query {
+        Some(query) => format!("./{name}/?{query}"),
+        None => format!("./{name}/"),
+    };
+    let location = HeaderValue::from_str(&location)
+        .map_err(|_| Rejection::bad_request("the query is not valid"))?;
+    Ok(Response::new(StatusCode::PERMANENT_REDIRECT).with_header(LOCATION, location))
+}
+
+#[cfg(test)]
+#[path = "files_tests.rs"]
+mod tests;

@@ -1,0 +1,188 @@
+//! A file that is not there yet: written under a hidden name, then put in its place, or gone.
+
+use super::beneath::Folder;
+use super::path::UPLOAD_PREFIX;
+use rustix::fd::AsFd;
+use rustix::fs::{AtFlags, Mode, OFlags, fchmod, fsync, openat, renameat, unlinkat};
+use rustix::io::Errno;
+use std::ffi::OsStr;
+use std::fs::{File, Metadata};
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+
+/// How many names are tried. With 64 random bits, a second is needed only if somebody guesses.
+const ATTEMPTS: usize = 8;
+
+/// A file under a random hidden name. Unless it is [put in its place](Self::persist), it is removed
+/// when this is dropped: after an error and in a panic alike.
+#[derive(Debug)]
+pub(super) struct TemporaryFile<'f> {
+    folder: &'f Folder,
+    name: String,
+    file: File,
+    persisted: bool,
+}
+
+impl<'f> TemporaryFile<'f> {
+    /// Makes a new file that only this user can read.
+    pub(super) fn create(folder: &'f Folder) -> io::Result<Self> {
+        for _ in 1..ATTEMPTS {
+            match Self::create_as(folder, random_name()) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                result => return result,
+            }
+        }
+        Self::create_as(folder, random_name())
+    }
+
+    fn create_as(folder: &'f Folder, name: String) -> io::Result<Self> {
+        // `O_EXCL` makes it ours: neither a file nor a link that somebody put there is taken.
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(folder, &name, flags, Mode::RUSR | Mode::WUSR)?;
+        Ok(Self {
+            folder,
+            name,
+            file: file.into(),
+            persisted: false,
+        })
+    }
+
+    /// The file, for writing.
+    pub(super) fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Gives the file its mode and its name, replacing what has that name, durably.
+    ///
+    /// First the content is brought to the disk, then the name is changed in one step, then the
+    /// change of the name is brought to the disk: after a loss of power the name stands for the old
+    /// content or the new, never for a part.
+    pub(super) fn persist(mut self, name: &OsStr, mode: Mode) -> io::Result<Metadata> {
+        fchmod(&self.file, mode)?;
+        fsync(&self.file)?;
+        renameat(self.folder, &self.name, self.folder, name)?;
+        self.persisted = true;
+        sync_folder(self.folder)?;
+        self.file.metadata()
+    }
+}
+
+impl Drop for TemporaryFile<'_> {
+    fn drop(&mut self) {
+        if self.persisted {
+            return;
+        }
+        if let Err(error) = unlinkat(self.folder, &self.name, AtFlags::empty()) {
+            log::warn!(
+                "could not remove the unfinished upload {}: {error}",
+                self.name
+            );
+        }
+    }
+}
+
+/// Makes a change of names in a folder durable, where this process may read the folder; in one that
+/// it may only write, the file system does that in its own time.
+pub(super) fn sync_folder(folder: &Folder) -> io::Result<()> {
+    let Ok(readable) = folder.open() else {
+        return Ok(());
+    };
+    match fsync(readable.as_fd()) {
+        // A file system that has no such thing.
+        Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+/// A name that nobody can foresee: the standard library keys its hashes with random numbers of the
+/// operating system. `O_EXCL` protects the file; this makes sure that two uploads do not meet.
+fn random_name() -> String {
+    let random = RandomState::new().hash_one(std::process::id());
+    format!("{UPLOAD_PREFIX}{random:016x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::beneath::{Resolved, Root};
+    use super::*;
+    use std::fs;
+    use std::io::Write;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::Path;
+    use tempfile::TempDir;
+
+    fn folder() -> (TempDir, Folder) {
+        let path = tempfile::tempdir().unwrap();
+        match Root::open(path.path()).unwrap().resolve(Path::new(".")) {
+            Ok(Resolved::Folder(folder)) => (path, folder),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn names(path: &TempDir) -> Vec<String> {
+        let entries = fs::read_dir(path.path()).unwrap();
+        entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn it_is_hidden_and_private_until_it_is_persisted() {
+        let (path, folder) = folder();
+        let mut temporary = TemporaryFile::create(&folder).unwrap();
+        temporary.file().write_all(b"content").unwrap();
+        let name = names(&path).pop().unwrap();
+        assert!(name.starts_with(UPLOAD_PREFIX), "{name}");
+        let metadata = fs::metadata(path.path().join(&name)).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+
+        let mode = Mode::from_raw_mode(0o640);
+        temporary.persist(OsStr::new("final"), mode).unwrap();
+        assert_eq!(names(&path), ["final"]);
+        let metadata = fs::metadata(path.path().join("final")).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o640);
+        assert_eq!(fs::read(path.path().join("final")).unwrap(), b"content");
+    }
+
+    #[test]
+    fn it_is_removed_when_it_is_dropped_and_in_a_panic() {
+        let (path, folder) = folder();
+        drop(TemporaryFile::create(&folder).unwrap());
+        assert!(names(&path).is_empty());
+        let result = std::panic::catch_unwind(|| {
+            let _temporary = TemporaryFile::create(&folder).unwrap();
+            assert_eq!(names(&path).len(), 1);
+            std::panic::resume_unwind(Box::new("handler"));
+        });
+        assert!(result.is_err());
+        assert!(names(&path).is_empty());
+    }
+
+    #[test]
+    fn it_is_removed_when_it_cannot_be_persisted() {
+        let (path, folder) = folder();
+        fs::create_dir(path.path().join("taken")).unwrap();
+        let temporary = TemporaryFile::create(&folder).unwrap();
+        assert!(temporary.persist(OsStr::new("taken"), Mode::RUSR).is_err());
+        assert_eq!(names(&path), ["taken"]);
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_never_written_through() {
+        let (path, folder) = folder();
+        fs::write(path.path().join("file"), "old").unwrap();
+        symlink("file", path.path().join("link")).unwrap();
+        for name in ["file", "link"] {
+            let error = TemporaryFile::create_as(&folder, name.to_owned()).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        }
+        assert_eq!(fs::read(path.path().join("file")).unwrap(), b"old");
+        assert_eq!(names(&path).len(), 2);
+    }
+
+    #[test]
+    fn names_differ() {
+        assert_ne!(random_name(), random_name());
+    }
+}

@@ -1,0 +1,61 @@
+//! Asking a handler without a connection.
+
+use super::Handler;
+use crate::http::head::{HeadLimits, parse};
+use crate::message::{Body, Request, RequestBody, Response};
+use std::io::{Read, Seek, SeekFrom, empty};
+
+/// A request without content.
+pub(super) fn ask(handler: &dyn Handler, method: &str, path: &str) -> Response {
+    send(handler, method, path, "", &mut empty(), Some(0))
+}
+
+/// A request with content and additional header lines, each with its CRLF.
+pub(super) fn send(
+    handler: &dyn Handler,
+    method: &str,
+    path: &str,
+    lines: &str,
+    body: &mut dyn Read,
+    length: Option<u64>,
+) -> Response {
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n");
+    let head = parse(head.as_bytes(), &HeadLimits::default()).unwrap();
+    handler.handle(&mut Request::new(head, RequestBody::new(body, length)))
+}
+
+/// What the client would receive.
+pub(super) fn content(response: Response) -> Vec<u8> {
+    match response.body {
+        Body::Empty => Vec::new(),
+        Body::Bytes(bytes) => bytes.into_owned(),
+        Body::File {
+            mut file,
+            offset,
+            length,
+        } => {
+            let mut content = Vec::new();
+            file.seek(SeekFrom::Start(offset)).unwrap();
+            file.take(length).read_to_end(&mut content).unwrap();
+            content
+        }
+        Body::Stream { mut reader, .. } => {
+            let mut content = Vec::new();
+            reader.read_to_end(&mut content).unwrap();
+            content
+        }
+    }
+}
+
+/// As above, as text.
+pub(super) fn text(response: Response) -> String {
+    String::from_utf8(content(response)).unwrap()
+}
+
+/// A header field as text, empty if it is not there.
+pub(super) fn field<'r>(response: &'r Response, name: &str) -> &'r str {
+    response
+        .headers()
+        .get(name)
+        .map_or("", |value| value.to_str().unwrap())
+}
