@@ -110,8 +110,8 @@ impl AuthorityOptions {
 
     /// Sets the subject's common name, of at most 64 characters.
     ///
-    /// Default: `Sealpair local CA` and eight random hexadecimal digits, so that a trust store shows
-    /// whether it holds this authority or the one before it.
+    /// Default: `Sealpair local CA` and eight random hexadecimal digits, so that a trust store
+    /// shows whether it holds this authority or the one before it.
     #[must_use]
     pub fn common_name(mut self, name: impl Into<String>) -> Self {
         self.common_name = Some(name.into());
@@ -151,8 +151,8 @@ pub struct Authority {
 impl Authority {
     /// Makes a self-signed authority in memory; [`Authority::save`] writes it.
     ///
-    /// Its certificate has a critical `basicConstraints` with `CA:TRUE, pathlen:0` (it signs leaves and
-    /// no further authority), a critical `keyUsage` with `keyCertSign` and `cRLSign`, and a
+    /// Its certificate has a critical `basicConstraints` with `CA:TRUE, pathlen:0` (it signs leaves
+    /// and no further authority), a critical `keyUsage` with `keyCertSign` and `cRLSign`, and a
     /// `subjectKeyIdentifier` (RFC 5280, sections 4.2.1.2, 4.2.1.3, 4.2.1.9).
     ///
     /// # Errors
@@ -201,13 +201,13 @@ impl Authority {
 
     /// Reads an authority from PEM files.
     ///
-    /// The first certificate is the one that issues. More may follow when it is an intermediate; those
-    /// that are not self-signed are then served with each leaf.
+    /// The first certificate is the one that issues. More may follow when it is an intermediate;
+    /// those that are not self-signed are then served with each leaf.
     ///
     /// # Errors
     ///
-    /// Files that cannot be read or parsed, an encrypted key (nobody is asked for a passphrase), a key
-    /// that does not belong to the certificate, a certificate that must not sign others.
+    /// Files that cannot be read or parsed, an encrypted key (nobody is asked for a passphrase), a
+    /// key that does not belong to the certificate, a certificate that must not sign others.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, PkiError> {
         let certificates = read_certificates(certificate, None)?;
         let private = read_private_key(key)?;

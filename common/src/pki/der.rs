@@ -1,8 +1,8 @@
 //! Just enough DER to reach the parts of a certificate that the `openssl` crate does not give out.
 //!
-//! That crate shows neither the extensions nor the encoded public key of a key type it does not know,
-//! and hides an alternative name that is not UTF-8. Every function returns `None` for what it does not
-//! understand; nothing indexes, nothing recurses.
+//! That crate shows neither the extensions nor the encoded public key of a key type it does not
+//! know, and hides an alternative name that is not UTF-8. Every function returns `None` for what it
+//! does not understand; nothing indexes, nothing recurses.
 
 /// The tags used here (X.690, section 8.1.2).
 pub(super) mod tag {

@@ -9,14 +9,14 @@ use openssl::x509::{X509NameEntryRef, X509NameRef};
 ///
 /// It differs from RFC 4514 where that serves the reader: a value with a separator in it is put in
 /// quotation marks (as RFC 1779 did) instead of being full of backslashes, and attributes of one
-/// multi-valued RDN are separated by commas too. Values are given as they are, with control characters
-/// and NUL in them: escape the text where it is shown. A value that is not text is `#` and its octets
-/// in hexadecimal. An empty name is an empty text.
+/// multi-valued RDN are separated by commas too. Values are given as they are, with control
+/// characters and NUL in them: escape the text where it is shown. A value that is not text is `#`
+/// and its octets in hexadecimal. An empty name is an empty text.
 pub fn distinguished_name(name: &X509NameRef) -> String {
     let mut attributes: Vec<String> = name.entries().map(attribute).collect();
     attributes.reverse();
-    // What could not be decoded left its reasons in the thread's queue, where the next TLS call would
-    // take them for its own.
+    // What could not be decoded left its reasons in the thread's queue, where the next TLS call
+    // would take them for its own.
     drop(ErrorStack::get());
     attributes.join(",")
 }
@@ -115,7 +115,8 @@ mod tests {
             distinguished_name(&X509Name::from_der(&der).unwrap())
         };
         let common_name = b"\x06\x03\x55\x04\x03";
-        // BIT STRING; T61String, taken as ISO 8859-1. OpenSSL itself refuses broken UTF-8 and UTF-16.
+        // BIT STRING; T61String, taken as ISO 8859-1. OpenSSL itself refuses broken UTF-8 and
+        // UTF-16.
         assert_eq!(shown(common_name, b"\x03\x03\0\xfe\x41"), "CN=#fe41");
         assert_eq!(shown(common_name, b"\x14\x02\xff\x00"), "CN=ÿ\0");
         // An attribute that nobody has named: 2.999.

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 /// A failure of this module.
 ///
-/// No variant holds a key or a passphrase, and the sources are OpenSSL's reason codes and the system's
-/// error numbers, so an error may be logged as it is.
+/// No variant holds a key or a passphrase, and the sources are OpenSSL's reason codes and the
+/// system's error numbers, so an error may be logged as it is.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum PkiError {
@@ -91,8 +91,8 @@ pub enum PkiError {
         /// Which one: `the passphrase`. Never the text.
         what: &'static str,
     },
-    /// The validity is empty, or cannot be written into a certificate (RFC 5280, section 4.1.2.5: the
-    /// years 0 to 9999).
+    /// The validity is empty, or cannot be written into a certificate (RFC 5280, section 4.1.2.5:
+    /// the years 0 to 9999).
     Validity {
         /// The beginning asked for.
         not_before: Timestamp,
@@ -118,7 +118,7 @@ impl PkiError {
         };
         match self {
             Self::AuthorityEnded { not_after } => report
-                .explain(format!("The certificate authority ended on {not_after}."))
+                .explain(format!("The certificate authority ends at {not_after:.0}."))
                 .remedy("Make a new authority, or give the validity explicitly."),
             Self::Crypto { source, .. } => report.explain(reasons(source)).remedy(
                 "With a FIPS provider, choose an approved algorithm; otherwise check the OpenSSL \
@@ -269,7 +269,7 @@ impl PkiError {
             Self::Validity {
                 not_before,
                 not_after,
-            } => format!("the validity from {not_before} to {not_after} is not possible"),
+            } => format!("the validity from {not_before:.0} to {not_after:.0} is not possible"),
             Self::Write { path, .. } => format!("cannot write {}", path.display()),
         }
     }

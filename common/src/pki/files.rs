@@ -1,16 +1,17 @@
 //! Writing keys and certificates so that nobody sees, loses or mixes them up.
 //!
-//! Everything is first written in full to temporary files beside the targets, then moved into place:
+//! Everything is first written in full to temporary files beside the targets, then moved into
+//! place:
 //!
 //! ```text
 //! stage all (O_EXCL, mode, fsync) -> publish in order (renameat2) -> fsync the directories
 //!                                         └ on failure: take back what was published
 //! ```
 //!
-//! A private key is never on disk with a wider mode than 0600, not even for a moment; nothing existing
-//! is replaced unless asked for; and a failure leaves the old files or none, never half a pair. Only a
-//! crash of the whole machine between two renames can leave a new key beside an old certificate, which
-//! loading them then reports.
+//! A private key is never on disk with a wider mode than 0600, not even for a moment; nothing
+//! existing is replaced unless asked for; and a failure leaves the old files or none, never half a
+//! pair. Only a crash of the whole machine between two renames can leave a new key beside an old
+//! certificate, which loading them then reports.
 
 use super::error::crypto;
 use super::{PkiError, der};
@@ -65,8 +66,8 @@ impl<'a> Output<'a> {
 ///
 /// # Errors
 ///
-/// [`PkiError::Exists`], [`PkiError::SamePath`] or [`PkiError::Write`]; what was there before is there
-/// afterwards.
+/// [`PkiError::Exists`], [`PkiError::SamePath`] or [`PkiError::Write`]; what was there before is
+/// there afterwards.
 pub fn write_together(outputs: &[Output<'_>], overwrite: Overwrite) -> Result<(), PkiError> {
     for (at, output) in outputs.iter().enumerate() {
         if outputs[..at].iter().any(|other| other.path == output.path) {
@@ -86,8 +87,8 @@ pub fn write_together(outputs: &[Output<'_>], overwrite: Overwrite) -> Result<()
         }
     }
     for output in outputs {
-        // The files are complete and in place; that not every file system can sync a directory is no
-        // reason to call this a failure.
+        // The files are complete and in place; that not every file system can sync a directory is
+        // no reason to call this a failure.
         let _ = File::open(directory(output.path)).and_then(|directory| directory.sync_all());
     }
     Ok(())
@@ -195,7 +196,8 @@ impl<'a> Staged<'a> {
     /// Moves the file to a name that must be free.
     fn create(&self) -> io::Result<()> {
         match self.rename(RenameFlags::NOREPLACE) {
-            // A link does not replace anything either, and every Unix file system with links has it.
+            // A link does not replace anything either, and every Unix file system with links has
+            // it.
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
                 fs::hard_link(&self.temporary, self.target)?;
                 // In place is in place, even if a second name for it should stay behind.
@@ -229,7 +231,8 @@ impl<'a> Staged<'a> {
                 let _ = fs::remove_file(self.target);
             }
             State::Exchanged => {
-                // If even this fails, the old file stays under its temporary name rather than be lost.
+                // If even this fails, the old file stays under its temporary name rather than be
+                // lost.
                 self.state = match self.rename(RenameFlags::EXCHANGE) {
                     Ok(()) => State::Waiting,
                     Err(_) => State::Replaced,

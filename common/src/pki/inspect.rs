@@ -1,7 +1,7 @@
 //! The facts of a certificate, for people, scripts and pins.
 //!
-//! The certificates come from whoever is at the other end, so nothing here fails: what cannot be read
-//! is missing or shown as octets in hexadecimal, and never cut off.
+//! The certificates come from whoever is at the other end, so nothing here fails: what cannot be
+//! read is missing or shown as octets in hexadecimal, and never cut off.
 
 use super::der::{self, Extension, Reader, hex, tag};
 use super::distinguished_name::distinguished_name;
@@ -30,19 +30,20 @@ pub struct CertificateFacts {
     pub issuer: String,
     /// The serial number in lower-case hexadecimal, with `-` if it is negative.
     pub serial: String,
-    /// The subject alternative names (RFC 5280, section 4.2.1.6): `DNS:…`, `IP:…`, `EMAIL:…`, `URI:…`,
-    /// `DIR:…` (a distinguished name), `RID:…` (an object identifier), and `OTHER:#…` with the octets
-    /// of any other form.
+    /// The subject alternative names (RFC 5280, section 4.2.1.6): `DNS:…`, `IP:…`, `EMAIL:…`,
+    /// `URI:…`, `DIR:…` (a distinguished name), `RID:…` (an object identifier), and `OTHER:#…` with
+    /// the octets of any other form.
     ///
     /// These are ASCII by the standard; a higher octet is shown as the character of that number, so
     /// that different octets never look the same.
     pub sans: Vec<String>,
     /// The beginning in UTC (RFC 3339); nothing if it cannot be read.
     pub not_before: Option<String>,
-    /// The end, likewise. `9999-12-31T23:59:59Z` means that there is none (RFC 5280, section 4.1.2.5).
+    /// The end, likewise. `9999-12-31T23:59:59Z` means that there is none (RFC 5280, section
+    /// 4.1.2.5).
     pub not_after: Option<String>,
-    /// The kind and size of the public key: `EC P-256`, `RSA 3072`, `Ed25519`; for others the name or
-    /// the number of the algorithm.
+    /// The kind and size of the public key: `EC P-256`, `RSA 3072`, `Ed25519`; for others the name
+    /// or the number of the algorithm.
     pub key: String,
     /// The signature algorithm: `ecdsa-with-SHA256`, `sha256WithRSAEncryption`.
     pub signature_algorithm: String,
@@ -54,8 +55,8 @@ pub struct CertificateFacts {
     pub extended_key_usage: Vec<String>,
     /// The SHA-256 digest of the certificate, in lower-case hexadecimal.
     pub sha256: String,
-    /// `sha256/` and the digest of the public key (RFC 7469, section 2.4), as `--pin` takes it; empty
-    /// if the key cannot be reached, which no pin equals.
+    /// `sha256/` and the digest of the public key (RFC 7469, section 2.4), as `--pin` takes it;
+    /// empty if the key cannot be reached, which no pin equals.
     pub spki_pin: String,
     #[serde(skip)]
     starts: Option<Timestamp>,
@@ -103,10 +104,7 @@ impl CertificateFacts {
             not_before: not_before.map(rfc3339),
             not_after: not_after.map(rfc3339),
             key: key(certificate, spki.as_deref()),
-            signature_algorithm: object_name(
-                &certificate.signature_algorithm().object().to_string(),
-                Nid::long_name,
-            ),
+            signature_algorithm: certificate.signature_algorithm().object().to_string(),
             is_ca: values(extensions, BASIC_CONSTRAINTS).any(is_ca),
             key_usage: values(extensions, KEY_USAGE).flat_map(key_usage).collect(),
             extended_key_usage: values(extensions, EXTENDED_KEY_USAGE)
@@ -160,8 +158,8 @@ pub enum Renewal {
     Fine,
 }
 
-/// Whether any certificate of a chain ends within the given time from now; a chain is as good as the
-/// certificate in it that ends first.
+/// Whether any certificate of a chain ends within the given time from now; a chain is as good as
+/// the certificate in it that ends first.
 pub fn renewal<'a>(
     chain: impl IntoIterator<Item = &'a X509Ref>,
     now: Timestamp,
@@ -327,8 +325,8 @@ fn key(certificate: &X509Ref, spki: Option<&[u8]>) -> String {
         "1.2.840.10040.4.1" => sized("DSA"),
         "1.2.840.10045.2.1" => match algorithm.read(tag::OID).and_then(der::dotted) {
             Some(curve) => format!("EC {}", curve_name(&curve)),
-            // RFC 5480, section 2.1.1 forbids parameters that are spelled out: they can hide a curve
-            // that somebody made up.
+            // RFC 5480, section 2.1.1 forbids parameters that are spelled out: they can hide a
+            // curve that somebody made up.
             None => "EC (no named curve)".to_owned(),
         },
         "1.3.101.110" => "X25519".to_owned(),
@@ -366,8 +364,8 @@ fn pin(spki: &[u8]) -> Option<String> {
     Some(format!("sha256/{}", base64::encode_block(&digest)))
 }
 
-/// A time of day and date in UTC, by its distance from 1970: OpenSSL gives out no other form that is
-/// not text.
+/// A time of day and date in UTC, by its distance from 1970: OpenSSL gives out no other form that
+/// is not text.
 fn time(time: &Asn1TimeRef) -> Option<DateTime> {
     let epoch = Asn1Time::from_unix(0).ok()?;
     let distance = epoch.diff(time).ok()?;

@@ -116,8 +116,8 @@ impl LeafRequest {
 
     /// Sets the end, in the past or in the future, even after the authority's own.
     ///
-    /// Default: [`Self::DEFAULT_VALIDITY`] from now or from a later beginning, but not after the end of
-    /// the authority, because no peer accepts the leaf beyond that.
+    /// Default: [`Self::DEFAULT_VALIDITY`] from now or from a later beginning, but not after the
+    /// end of the authority, because no peer accepts the leaf beyond that.
     #[must_use]
     pub fn not_after(mut self, time: Timestamp) -> Self {
         self.not_after = Some(time);
@@ -131,9 +131,9 @@ impl LeafRequest {
 
     /// The subject's common name.
     ///
-    /// For a server it is a courtesy to people and old programs: the first DNS name, unless it is too
-    /// long (RFC 9525 matches alternative names only). For a client it is what logs usually show: the
-    /// common name given, else the first name.
+    /// For a server it is a courtesy to people and old programs: the first DNS name, unless it is
+    /// too long (RFC 9525 matches alternative names only). For a client it is what logs usually
+    /// show: the common name given, else the first name.
     fn common_name(&self) -> Option<String> {
         let chosen = match self.usage {
             Usage::Server => self
@@ -225,7 +225,8 @@ fn add_extensions(
         any = true;
     }
     if empty_subject {
-        // RFC 5280, section 4.2.1.6: whoever does not understand the names has nothing else to go by.
+        // RFC 5280, section 4.2.1.6: whoever does not understand the names has nothing else to go
+        // by.
         names.critical();
     }
     if any {
@@ -259,8 +260,8 @@ impl Issued {
         &self.certificate
     }
 
-    /// The intermediates to serve after the leaf: empty when a root issued it, because the peer has to
-    /// have the root already (RFC 8446, section 4.4.2).
+    /// The intermediates to serve after the leaf: empty when a root issued it, because the peer has
+    /// to have the root already (RFC 8446, section 4.4.2).
     pub fn chain(&self) -> &[X509] {
         &self.chain
     }
@@ -296,7 +297,8 @@ impl Issued {
     ///
     /// # Errors
     ///
-    /// A text with a NUL in it; or a FIPS provider, because the MAC's key derivation is not approved.
+    /// A text with a NUL in it; or a FIPS provider, because the MAC's key derivation is not
+    /// approved.
     pub fn pkcs12(&self, passphrase: &str, friendly_name: &str) -> Result<Vec<u8>, PkiError> {
         for (text, what) in [
             (passphrase, "the passphrase"),

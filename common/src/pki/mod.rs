@@ -5,10 +5,10 @@
 //! any X509Ref ------> CertificateFacts -> renewal
 //! ```
 //!
-//! It is meant for a pair of hosts, a laboratory, a test: one root that signs leaves directly, so that
-//! what is served is one certificate. It keeps no database and revokes nothing; leaves are short-lived
-//! instead. Nothing here prints, and nothing here panics on what it reads: [`CertificateFacts`] is
-//! made for the certificates of strangers.
+//! It is meant for a pair of hosts, a laboratory, a test: one root that signs leaves directly, so
+//! that what is served is one certificate. It keeps no database and revokes nothing; leaves are
+//! short-lived instead. Nothing here prints, and nothing here panics on what it reads:
+//! [`CertificateFacts`] is made for the certificates of strangers.
 //!
 //! Keys are made through OpenSSL's EVP interface, so an active FIPS provider makes them.
 

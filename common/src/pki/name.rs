@@ -1,8 +1,9 @@
 //! The names that a leaf certificate can be issued for, parsed from text in one place.
 //!
-//! What is accepted here is what peers will match: LDH host names with an optional wildcard (RFC 9525,
-//! section 6.3) and IP addresses; for clients also an e-mail address or a plain common name. Being
-//! strict here turns a certificate that would never match into an error at the time of issuing.
+//! What is accepted here is what peers will match: LDH host names with an optional wildcard (RFC
+//! 9525, section 6.3) and IP addresses; for clients also an e-mail address or a plain common name.
+//! Being strict here turns a certificate that would never match into an error at the time of
+//! issuing.
 
 use super::PkiError;
 use std::fmt;
@@ -44,9 +45,9 @@ impl LeafName {
     /// Parses a name: `localhost`, `*.example.org`, `127.0.0.1`, `::1`; for clients also
     /// `alice@example.org`, and any other text as a common name: `alice`, `Backup host 3`.
     ///
-    /// For clients a text with a dot that is a DNS name is one; a single label is a common name. The
-    /// kind can be forced with a prefix, as [`CertificateFacts`](super::CertificateFacts) shows it:
-    /// `DNS:`, `IP:`, `EMAIL:`, `CN:`.
+    /// For clients a text with a dot that is a DNS name is one; a single label is a common name.
+    /// The kind can be forced with a prefix, as [`CertificateFacts`](super::CertificateFacts) shows
+    /// it: `DNS:`, `IP:`, `EMAIL:`, `CN:`.
     ///
     /// ```
     /// use sealpair_common::pki::{LeafName, Usage};
@@ -133,7 +134,8 @@ fn ip_address(text: &str) -> Option<IpAddr> {
     text.parse().ok()
 }
 
-/// A DNS name as certificates hold it (RFC 5280, section 4.2.1.6; RFC 1123, section 2.1), lower-cased.
+/// A DNS name as certificates hold it (RFC 5280, section 4.2.1.6; RFC 1123, section 2.1),
+/// lower-cased.
 fn dns_name(text: &str, wildcard: Wildcard) -> Result<String, &'static str> {
     if text.is_empty() {
         return Err("It is empty.");
@@ -164,8 +166,8 @@ fn dns_name(text: &str, wildcard: Wildcard) -> Result<String, &'static str> {
     if host.contains('*') {
         return Err("A wildcard can only be the whole left-most label, as in `*.example.org`.");
     }
-    // OpenSSL, as browsers, matches no wildcard directly below a top-level domain, so that nobody gets
-    // `*.org` by mistake.
+    // OpenSSL, as browsers, matches no wildcard directly below a top-level domain, so that nobody
+    // gets `*.org` by mistake.
     if star && !host.contains('.') {
         return Err("A wildcard needs at least two labels after it, as in `*.example.org`.");
     }
@@ -186,8 +188,8 @@ fn dns_name(text: &str, wildcard: Wildcard) -> Result<String, &'static str> {
             return Err("A label of a DNS name neither begins nor ends with a hyphen.");
         }
     }
-    // No top-level domain is all digits (RFC 3696, section 2): this is an address with a typing error,
-    // and clients would treat it as an address.
+    // No top-level domain is all digits (RFC 3696, section 2): this is an address with a typing
+    // error, and clients would treat it as an address.
     let last = host.rsplit('.').next().unwrap_or(host);
     if last.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err("It looks like an IPv4 address but is none.");

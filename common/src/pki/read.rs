@@ -16,8 +16,8 @@ pub const FILE_MAX: u64 = 16 << 20;
 
 /// Every certificate of a file: PEM, one DER certificate, or PKCS#12 (the leaf first).
 ///
-/// A PEM file may hold keys and remarks as well; they are skipped. The passphrase matters for PKCS#12
-/// only; without one, the empty passphrase is tried.
+/// A PEM file may hold keys and remarks as well; they are skipped. The passphrase matters for
+/// PKCS#12 only; without one, the empty passphrase is tried.
 ///
 /// # Errors
 ///
@@ -74,7 +74,8 @@ pub fn read_private_key(path: &Path) -> Result<PKey<Private>, PkiError> {
 
 /// A passphrase: the first line of a file, without its line end (LF or CRLF).
 ///
-/// An empty line is an empty passphrase. The rest of the file is ignored, as `openssl`'s `file:` does.
+/// An empty line is an empty passphrase. The rest of the file is ignored, as `openssl`'s `file:`
+/// does.
 ///
 /// # Errors
 ///

@@ -26,8 +26,9 @@ pub(super) fn builder(
         not_before,
         not_after,
     };
-    // Whole seconds are all that a certificate can hold.
-    if not_before.as_second() >= not_after.as_second() {
+    // Whole seconds are all that a certificate can hold. OpenSSL would write an earlier year with a
+    // minus sign, which nobody can read.
+    if not_before.as_second() >= not_after.as_second() || not_before.as_second() < YEAR_0 {
         return Err(invalid(ErrorStack::get()));
     }
     let begin = Asn1Time::from_unix(not_before.as_second()).map_err(invalid)?;
@@ -60,6 +61,10 @@ pub(super) fn subject(common_name: Option<&str>) -> Result<X509Name, PkiError> {
     })()
     .map_err(crypto("making a subject"))
 }
+
+/// 0000-01-01T00:00:00Z in seconds before 1970: a year has four digits and no sign (RFC 5280, section
+/// 4.1.2.5.2).
+const YEAR_0: i64 = -62_167_219_200;
 
 /// Version 3 is written as 2 (RFC 5280, section 4.1.2.1).
 const VERSION_3: i32 = 2;

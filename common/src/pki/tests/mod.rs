@@ -1,5 +1,6 @@
 //! Tests that use several files of this module, most of them against the `openssl` program.
 
+mod authorities;
 mod inspecting;
 mod issuing;
 mod writing;
@@ -46,4 +47,23 @@ fn openssl_ok(directory: &Path, arguments: &[&str]) -> String {
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {complaint}");
     String::from_utf8_lossy(&output.stdout).into_owned() + &complaint
+}
+
+/// Whether `openssl verify` trusts `leaf.pem` under `ca.pem`.
+fn verify(directory: &TempDir, more: &[&str]) -> Output {
+    openssl(
+        directory.path(),
+        &[&["verify", "-x509_strict", "-CAfile", "ca.pem"], more].concat(),
+    )
+}
+
+fn save(issued: &Issued, directory: &TempDir) {
+    let path = directory.path();
+    issued
+        .save(
+            &path.join("leaf.pem"),
+            &path.join("leaf.key"),
+            Overwrite::Replace,
+        )
+        .unwrap();
 }
