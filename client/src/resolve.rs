@@ -46,7 +46,8 @@ impl FromStr for FixedAnswer {
 impl NameResolver {
     /// The system's resolver, with these answers first.
     pub fn new(fixed: impl IntoIterator<Item = FixedAnswer>) -> Self {
-        let fixed = fixed.into_iter().map(|FixedAnswer { host, port, address }| ((host, port), address));
+        let fixed =
+            fixed.into_iter().map(|FixedAnswer { host, port, address }| ((host, port), address));
         Self { system: DefaultResolver::default(), fixed: fixed.collect() }
     }
 }

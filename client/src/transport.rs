@@ -12,7 +12,9 @@
 use crate::error::ConnectError;
 use crate::facts;
 use crate::platform::PlatformTls;
-use sealpair_common::tls::{ClientTls, Failure, Patience, Reason, ServerName, TlsSession, TlsStream};
+use sealpair_common::tls::{
+    ClientTls, Failure, Patience, Reason, ServerName, TlsSession, TlsStream,
+};
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -82,7 +84,8 @@ impl<In: Transport> Connector<In> for TlsConnector {
     ) -> Result<Option<TlsTransport>, Error> {
         let host = details.uri.host().unwrap_or_default();
         let name = ServerName::parse(host).map_err(|error| Error::Other(error.into()))?;
-        let deadline = exact(details.timeout.after).and_then(|span| Instant::now().checked_add(span));
+        let deadline =
+            exact(details.timeout.after).and_then(|span| Instant::now().checked_add(span));
         let tcp = Arc::new(connect_tcp(&details.addrs, deadline, details)?);
         if details.config.no_delay() {
             tcp.set_nodelay(true)?;
@@ -188,7 +191,10 @@ impl TlsTransport {
         let room = self.buffers.input_append_buf();
         if room.is_empty() {
             // ureq asks for more than its buffer holds: a head that is too long.
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the response head is too long"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the response head is too long",
+            ));
         }
         let count = self.stream.read(room)?;
         self.buffers.input_appended(count);

@@ -40,13 +40,7 @@ fn from_an_authority_to_a_renewal() {
     let due = run(&["check", "wildcard.example.org.pem"]);
     assert_eq!(due.status.code(), Some(1), "{due:?}");
     assert!(due.stdout.starts_with(b"Renewal is due\n"));
-    let fine = run(&[
-        "check",
-        "wildcard.example.org.pem",
-        "--within",
-        "1d",
-        "--json",
-    ]);
+    let fine = run(&["check", "wildcard.example.org.pem", "--within", "1d", "--json"]);
     assert_eq!(fine.status.code(), Some(0), "{fine:?}");
     assert_eq!(json(&fine)["renewal"], "fine");
 }

@@ -45,22 +45,14 @@ pub(crate) fn add_chain_certificate(
             certificate.as_ptr().cast::<c_void>(),
         )
     };
-    if done > 0 {
-        Ok(())
-    } else {
-        Err(ErrorStack::get())
-    }
+    if done > 0 { Ok(()) } else { Err(ErrorStack::get()) }
 }
 
 /// `X509_STORE_add_crl`: makes a revocation list available to chain verification.
 pub(crate) fn add_crl(store: &mut X509StoreBuilderRef, crl: &X509Crl) -> Result<(), ErrorStack> {
     // SAFETY: both pointers are valid for the call, and the store takes its own reference to the list.
     let done = unsafe { X509_STORE_add_crl(store.as_ptr(), crl.as_ptr()) };
-    if done > 0 {
-        Ok(())
-    } else {
-        Err(ErrorStack::get())
-    }
+    if done > 0 { Ok(()) } else { Err(ErrorStack::get()) }
 }
 
 /// `SSL_set_session`: offers a session for resumption.
@@ -77,12 +69,7 @@ pub(crate) fn offer_session(ssl: &mut SslRef, session: &SslSessionRef) -> Result
 pub(crate) fn negotiated_group(ssl: &SslRef) -> Option<String> {
     // SAFETY: the pointer is valid; this control takes no argument and changes nothing.
     let id = unsafe {
-        openssl_sys::SSL_ctrl(
-            ssl.as_ptr(),
-            SSL_CTRL_GET_NEGOTIATED_GROUP,
-            0,
-            ptr::null_mut(),
-        )
+        openssl_sys::SSL_ctrl(ssl.as_ptr(), SSL_CTRL_GET_NEGOTIATED_GROUP, 0, ptr::null_mut())
     };
     // 0: no group was negotiated.
     let id = c_int::try_from(id).ok().filter(|id| *id != 0)?;
@@ -106,11 +93,7 @@ pub(crate) struct SignatureNids {
 /// `SSL_get_peer_signature_type_nid` and `SSL_get_peer_signature_nid`: how the peer signed the
 /// handshake. `None` when it did not (a resumed session, no client certificate).
 pub(crate) fn peer_signature(ssl: &SslRef) -> Option<SignatureNids> {
-    signature(
-        ssl,
-        SSL_get_peer_signature_type_nid,
-        SSL_CTRL_GET_PEER_SIGNATURE_NID,
-    )
+    signature(ssl, SSL_get_peer_signature_type_nid, SSL_CTRL_GET_PEER_SIGNATURE_NID)
 }
 
 /// `SSL_get_signature_type_nid` and `SSL_get_signature_nid`: how this end signed the handshake.
@@ -129,12 +112,7 @@ fn signature(
     let has_kind = unsafe { kind(ssl.as_ptr(), &raw mut kind_nid) } == 1;
     // SAFETY: as above; this control writes one int through its pointer argument.
     let has_digest = unsafe {
-        openssl_sys::SSL_ctrl(
-            ssl.as_ptr(),
-            digest,
-            0,
-            (&raw mut digest_nid).cast::<c_void>(),
-        )
+        openssl_sys::SSL_ctrl(ssl.as_ptr(), digest, 0, (&raw mut digest_nid).cast::<c_void>())
     } == 1;
     // Ed25519 and the like have no digest of their own; OpenSSL then reports 0 (NID_undef).
     has_kind.then(|| SignatureNids {

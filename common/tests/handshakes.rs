@@ -24,9 +24,7 @@ struct Pki {
 
 impl Pki {
     fn new() -> Self {
-        Self {
-            authority: Authority::create(&AuthorityOptions::new()).unwrap(),
-        }
+        Self { authority: Authority::create(&AuthorityOptions::new()).unwrap() }
     }
 
     fn trust(&self) -> Trust {
@@ -88,9 +86,8 @@ fn meet(
         Ok(session)
     });
     let name = ServerName::parse(name).unwrap();
-    let near_result = client
-        .connect(near, &name, Patience::for_next(PATIENCE))
-        .and_then(|mut s| {
+    let near_result =
+        client.connect(near, &name, Patience::for_next(PATIENCE)).and_then(|mut s| {
             s.set_reading(Patience::for_next(PATIENCE));
             let mut answer = Vec::new();
             match s.read_to_end(&mut answer) {
@@ -121,11 +118,7 @@ fn both_policies_agree_and_report_the_same_facts() {
         assert_eq!((&near.suite, &near.group), (&far.suite, &far.group));
         assert_eq!(near.signature, far.signature);
         assert!(near.group.is_some() && near.verified && !near.resumed);
-        assert!(
-            near.peer[0].sans.contains(&"DNS:localhost".to_owned()),
-            "{:?}",
-            near.peer
-        );
+        assert!(near.peer[0].sans.contains(&"DNS:localhost".to_owned()), "{:?}", near.peer);
         assert!(far.peer.is_empty());
     }
 }
@@ -133,30 +126,18 @@ fn both_policies_agree_and_report_the_same_facts() {
 #[test]
 fn rsa_stands_beside_ecdsa() {
     let pki = Pki::new();
-    let rsa = LeafRequest::server(["localhost"])
-        .unwrap()
-        .key_algorithm(KeyAlgorithm::Rsa3072);
+    let rsa = LeafRequest::server(["localhost"]).unwrap().key_algorithm(KeyAlgorithm::Rsa3072);
     let server = pki.server().identity(pki.issue(&rsa)).build().unwrap();
     assert_eq!(server.identities().len(), 2);
-    let session = meet(&server, &pki.client().build().unwrap(), "localhost")
-        .0
-        .unwrap();
+    let session = meet(&server, &pki.client().build().unwrap(), "localhost").0.unwrap();
     assert!(session.signature.unwrap().starts_with("ecdsa"));
-    let only_rsa = ServerTls::builder()
-        .identity(pki.issue(&rsa))
-        .build()
-        .unwrap();
-    let session = meet(&only_rsa, &pki.client().build().unwrap(), "localhost")
-        .0
-        .unwrap();
+    let only_rsa = ServerTls::builder().identity(pki.issue(&rsa)).build().unwrap();
+    let session = meet(&only_rsa, &pki.client().build().unwrap(), "localhost").0.unwrap();
     assert_eq!(session.signature.as_deref(), Some("rsa_pss_rsae_sha256"));
     let modern = pki.client().policy(Policy::Modern).build().unwrap();
     let failure = refusal(&only_rsa, &modern, "localhost");
     assert_eq!(failure.reason(), Reason::PeerCertificateUnfit);
-    assert!(
-        failure.to_string().contains("RSA key of 3072 bits"),
-        "{failure}"
-    );
+    assert!(failure.to_string().contains("RSA key of 3072 bits"), "{failure}");
 }
 
 #[test]
@@ -167,28 +148,13 @@ fn certificates_are_refused_by_rule_and_depth() {
     let days = |n: i64| SignedDuration::from_hours(24 * n);
     let leaf = || LeafRequest::server(["localhost"]).unwrap();
     let cases = [
-        (
-            leaf().not_before(now - days(2)).not_after(now - days(1)),
-            Exit::CertificateTime,
-        ),
-        (
-            leaf().not_before(now + days(1)).not_after(now + days(2)),
-            Exit::CertificateTime,
-        ),
-        (
-            LeafRequest::server(["example.org"]).unwrap(),
-            Exit::CertificateName,
-        ),
-        (
-            LeafRequest::client(["localhost"]).unwrap(),
-            Exit::CertificateUnfit,
-        ),
+        (leaf().not_before(now - days(2)).not_after(now - days(1)), Exit::CertificateTime),
+        (leaf().not_before(now + days(1)).not_after(now + days(2)), Exit::CertificateTime),
+        (LeafRequest::server(["example.org"]).unwrap(), Exit::CertificateName),
+        (LeafRequest::client(["localhost"]).unwrap(), Exit::CertificateUnfit),
     ];
     for (request, exit) in cases {
-        let server = ServerTls::builder()
-            .identity(pki.issue(&request))
-            .build()
-            .unwrap();
+        let server = ServerTls::builder().identity(pki.issue(&request)).build().unwrap();
         let failure = refusal(&server, &client, "localhost");
         assert_eq!(failure.exit(), exit, "{failure}");
         assert_eq!(failure.verdict().unwrap().depth(), 0);
@@ -202,14 +168,8 @@ fn strangers_are_refused_and_the_server_learns_why() {
     let (pki, other) = (Pki::new(), Pki::new());
     let server = pki.server().build().unwrap();
     let (near, far) = meet(&server, &other.client().build().unwrap(), "localhost");
-    assert_eq!(
-        near.unwrap_err().reason(),
-        Reason::PeerCertificateIssuerUnknown
-    );
-    assert!(matches!(
-        far.unwrap_err().reason(),
-        Reason::OwnCertificateRefused(48)
-    ));
+    assert_eq!(near.unwrap_err().reason(), Reason::PeerCertificateIssuerUnknown);
+    assert!(matches!(far.unwrap_err().reason(), Reason::OwnCertificateRefused(48)));
 }
 
 #[test]
@@ -218,18 +178,10 @@ fn a_self_signed_certificate_is_told_apart() {
     let root = Authority::create(&AuthorityOptions::new().common_name("localhost")).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let (cert, key) = (dir.path().join("ca.pem"), dir.path().join("ca.key"));
-    root.save(&cert, &key, sealpair_common::pki::Overwrite::Refuse)
-        .unwrap();
-    let server = ServerTls::builder()
-        .identity_pem(&cert, &key)
-        .build()
-        .unwrap();
+    root.save(&cert, &key, sealpair_common::pki::Overwrite::Refuse).unwrap();
+    let server = ServerTls::builder().identity_pem(&cert, &key).build().unwrap();
     let failure = refusal(&server, &pki.client().build().unwrap(), "localhost");
-    assert_eq!(
-        failure.reason(),
-        Reason::PeerCertificateSelfSigned,
-        "{failure}"
-    );
+    assert_eq!(failure.reason(), Reason::PeerCertificateSelfSigned, "{failure}");
 }
 
 #[test]
@@ -243,11 +195,7 @@ fn pins_narrow_trust() {
         let client = pki.client().pin(bad).pin(pin).build().unwrap();
         meet(&server, &client, "localhost").0.unwrap();
     }
-    let failure = refusal(
-        &server,
-        &pki.client().pin(bad).build().unwrap(),
-        "localhost",
-    );
+    let failure = refusal(&server, &pki.client().pin(bad).build().unwrap(), "localhost");
     assert_eq!(failure.exit(), Exit::CertificatePin);
     assert!(failure.to_string().contains(&bad.to_string()), "{failure}");
     let elsewhere = ClientTls::builder().pin(good).build().unwrap();
@@ -262,16 +210,8 @@ fn pins_narrow_trust() {
 fn client_certificates_in_all_three_modes() {
     let (pki, other) = (Pki::new(), Pki::new());
     let none = pki.client().build().unwrap();
-    let known = pki
-        .client()
-        .identity(pki.client_identity())
-        .build()
-        .unwrap();
-    let foreign = pki
-        .client()
-        .identity(other.client_identity())
-        .build()
-        .unwrap();
+    let known = pki.client().identity(pki.client_identity()).build().unwrap();
+    let foreign = pki.client().identity(other.client_identity()).build().unwrap();
     let server = |auth| pki.server().client_auth(auth, pki.trust()).build().unwrap();
 
     let plain = server(ClientAuth::None);
@@ -281,10 +221,7 @@ fn client_certificates_in_all_three_modes() {
     meet(&optional, &none, "localhost").0.unwrap();
     let far = meet(&optional, &known, "localhost").1.unwrap();
     assert!(far.peer[0].subject.contains("alice"), "{:?}", far.peer);
-    assert_eq!(
-        refusal(&optional, &foreign, "localhost").exit(),
-        Exit::ClientCertificate
-    );
+    assert_eq!(refusal(&optional, &foreign, "localhost").exit(), Exit::ClientCertificate);
 
     let required = server(ClientAuth::Required);
     meet(&required, &known, "localhost").0.unwrap();
@@ -314,9 +251,7 @@ fn a_second_connection_to_the_same_server_resumes() {
     let resumed: Vec<bool> = (0..2)
         .map(|_| {
             let tcp = Arc::new(TcpStream::connect(address).unwrap());
-            let mut s = client
-                .connect(tcp, &name, Patience::for_next(PATIENCE))
-                .unwrap();
+            let mut s = client.connect(tcp, &name, Patience::for_next(PATIENCE)).unwrap();
             s.read_to_end(&mut Vec::new()).unwrap();
             s.session().resumed
         })
@@ -342,9 +277,7 @@ fn the_end_of_a_stream_is_close_notify_and_nothing_else() {
             }
         });
         let name = ServerName::parse("127.0.0.1").unwrap();
-        let mut stream = client
-            .connect(near, &name, Patience::for_next(PATIENCE))
-            .unwrap();
+        let mut stream = client.connect(near, &name, Patience::for_next(PATIENCE)).unwrap();
         let mut text = Vec::new();
         let result = stream.read_to_end(&mut text);
         assert_eq!(text, b"half of it");
@@ -365,10 +298,7 @@ fn who_does_not_speak_tls_is_told_apart() {
     let client = Pki::new().client().build().unwrap();
     let name = ServerName::parse("localhost").unwrap();
     let cases: [(&[u8], Reason); 4] = [
-        (
-            b"HTTP/1.1 400 Bad Request\r\n\r\n",
-            Reason::NotTls { http: true },
-        ),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", Reason::NotTls { http: true }),
         (b"SSH-2.0-OpenSSH_9.2\r\n", Reason::NotTls { http: false }),
         (b"\x15\x03\x03\x00\x02\x02\x28", Reason::NoSharedParameters),
         (b"", Reason::Closed),
@@ -381,9 +311,7 @@ fn who_does_not_speak_tls_is_told_apart() {
             far.shutdown(Shutdown::Write).unwrap();
             linger(&far, PATIENCE);
         });
-        let failure = client
-            .connect(near, &name, Patience::for_next(PATIENCE))
-            .unwrap_err();
+        let failure = client.connect(near, &name, Patience::for_next(PATIENCE)).unwrap_err();
         assert_eq!(failure.reason(), reason, "{failure}");
         lying.join().unwrap();
     }
@@ -395,20 +323,10 @@ fn silence_ends_at_the_deadline_on_both_sides() {
     let short = || Patience::for_next(Duration::from_millis(50));
     let (near, _far) = sockets();
     let name = ServerName::parse("localhost").unwrap();
-    let failure = pki
-        .client()
-        .build()
-        .unwrap()
-        .connect(near, &name, short())
-        .unwrap_err();
+    let failure = pki.client().build().unwrap().connect(near, &name, short()).unwrap_err();
     assert_eq!(failure.exit(), Exit::Deadline);
     let (_near, far) = sockets();
-    let failure = pki
-        .server()
-        .build()
-        .unwrap()
-        .accept(far, "client", short())
-        .unwrap_err();
+    let failure = pki.server().build().unwrap().accept(far, "client", short()).unwrap_err();
     assert_eq!(failure.exit(), Exit::Deadline);
 }
 
@@ -419,8 +337,7 @@ fn an_old_client_and_a_modern_server_have_nothing_in_common() {
     let (near, far) = sockets();
     let serving = thread::spawn(move || accept(&server, far).unwrap_err());
     let mut old = openssl::ssl::SslConnector::builder(openssl::ssl::SslMethod::tls()).unwrap();
-    old.set_max_proto_version(Some(openssl::ssl::SslVersion::TLS1_2))
-        .unwrap();
+    old.set_max_proto_version(Some(openssl::ssl::SslVersion::TLS1_2)).unwrap();
     let tcp = Arc::into_inner(near).unwrap();
     assert!(old.build().connect("localhost", tcp).is_err());
     let failure = serving.join().unwrap();

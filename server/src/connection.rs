@@ -41,10 +41,7 @@ impl Service {
         let tcp = Arc::new(tcp);
         let place = registry.enter(Arc::clone(&tcp));
         let patience = Patience::for_next(self.limits.handshake);
-        match self
-            .tls
-            .accept(Arc::clone(&tcp), &peer.to_string(), patience)
-        {
+        match self.tls.accept(Arc::clone(&tcp), &peer.to_string(), patience) {
             Ok(stream) => self.exchange(stream, &tcp, peer, &place),
             Err(failure) => refuse(&tcp, &failure),
         }
@@ -63,9 +60,7 @@ impl Service {
         let mut wire = Wire::new(stream);
         let mut first_byte = self.limits.head;
         loop {
-            let Limits {
-                request_head, head, ..
-            } = &self.limits;
+            let Limits { request_head, head, .. } = &self.limits;
             let begun = || place.begin_request();
             let request = match wire.read_head(request_head, first_byte, *head, begun) {
                 Ok(request) => request,
@@ -124,30 +119,15 @@ impl Service {
         let close = !keep_alive || !in_step || place.is_draining();
         let status = response.status();
         wire.stream.set_writing(limits.pace());
-        let sent = send(
-            &mut wire.stream,
-            &Answers {
-                method: &method,
-                version,
-                close,
-            },
-            response,
-        );
-        let Sent {
-            bytes,
-            ends_connection,
-            error,
-        } = sent;
+        let sent = send(&mut wire.stream, &Answers { method: &method, version, close }, response);
+        let Sent { bytes, ends_connection, error } = sent;
         let millis = began.elapsed().as_secs_f64() * 1e3;
         log::info!(
             target: "sealpair_server::access",
             "{} {method} {target} {} {bytes} {millis:.1}ms", info.peer(), status.as_u16(),
         );
         if let Some(error) = &error {
-            log::info!(
-                "{}: the response to {method} {target} was cut: {error}",
-                info.peer()
-            );
+            log::info!("{}: the response to {method} {target} was cut: {error}", info.peer());
         } else if !in_step {
             // The client may still be sending; it must be able to read the answer all the same.
             close_and_linger(wire);
@@ -171,11 +151,7 @@ impl Service {
         };
         log::info!("{peer}: refused: {rejection}");
         wire.stream.set_writing(Patience::for_next(LINGER));
-        let answers = Answers {
-            method: &Method::GET,
-            version: Version::HTTP_11,
-            close: true,
-        };
+        let answers = Answers { method: &Method::GET, version: Version::HTTP_11, close: true };
         let response = Response::error(rejection.status, rejection.reason);
         if send(&mut wire.stream, &answers, response).error.is_none() {
             close_and_linger(wire);

@@ -93,11 +93,9 @@ impl Pool {
     }
 
     fn spawn(self: &Arc<Self>) -> io::Result<()> {
-        let grown = self
-            .workers
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |workers| {
-                (workers < self.max_workers).then_some(workers + 1)
-            });
+        let grown = self.workers.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |workers| {
+            (workers < self.max_workers).then_some(workers + 1)
+        });
         if grown.is_err() {
             return Ok(());
         }
@@ -150,11 +148,8 @@ impl Pool {
 
     /// Waits until a listener has a connection and takes it, if nobody else was faster.
     fn accept(&self, lead: &mut Lead) -> io::Result<Option<(TcpStream, SocketAddr)>> {
-        let mut fds: Vec<PollFd<'_>> = self
-            .listeners
-            .iter()
-            .map(|l| PollFd::new(l, PollFlags::IN))
-            .collect();
+        let mut fds: Vec<PollFd<'_>> =
+            self.listeners.iter().map(|l| PollFd::new(l, PollFlags::IN)).collect();
         fds.push(PollFd::new(&self.stop, PollFlags::IN));
         match poll(&mut fds, None) {
             Ok(_) => {}
@@ -164,10 +159,7 @@ impl Pool {
         let count = self.listeners.len();
         let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
         let first = lead.first;
-        for at in (0..count)
-            .map(|n| (first + n) % count)
-            .filter(|at| ready[*at])
-        {
+        for at in (0..count).map(|n| (first + n) % count).filter(|at| ready[*at]) {
             lead.first = at + 1;
             match acceptfrom_with(&self.listeners[at], SocketFlags::CLOEXEC) {
                 Ok((fd, Some(peer))) => {
@@ -206,18 +198,8 @@ impl Pool {
             Some(wait) => (wait * 2).min(LONGEST_WAIT),
         };
         lead.wait = Some(wait);
-        let wait = Timespec {
-            tv_sec: 0,
-            tv_nsec: wait.subsec_nanos().into(),
-        };
-        let wait = if wait.tv_nsec == 0 {
-            Timespec {
-                tv_sec: 1,
-                tv_nsec: 0,
-            }
-        } else {
-            wait
-        };
+        let wait = Timespec { tv_sec: 0, tv_nsec: wait.subsec_nanos().into() };
+        let wait = if wait.tv_nsec == 0 { Timespec { tv_sec: 1, tv_nsec: 0 } } else { wait };
         // Only the order to stop ends the wait early.
         let _ = poll(&mut [PollFd::new(&self.stop, PollFlags::IN)], Some(&wait));
     }

@@ -25,11 +25,7 @@ pub struct Request<'c> {
 impl<'c> Request<'c> {
     /// A request made of its parts.
     pub fn new(head: RequestHead, body: RequestBody<'c>, connection: &'c ConnectionInfo) -> Self {
-        Self {
-            head,
-            body,
-            connection,
-        }
+        Self { head, body, connection }
     }
 
     /// The connection that the request came on: who, from where, under which cryptography.
@@ -81,11 +77,7 @@ pub struct ConnectionInfo {
 impl ConnectionInfo {
     /// The facts of a connection.
     pub fn new(peer: SocketAddr, local: SocketAddr, session: TlsSession) -> Self {
-        Self {
-            peer,
-            local,
-            session,
-        }
+        Self { peer, local, session }
     }
 
     /// The client's address.
@@ -133,9 +125,7 @@ impl Read for RequestBody<'_> {
 
 impl fmt::Debug for RequestBody<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequestBody")
-            .field("length", &self.length)
-            .finish_non_exhaustive()
+        f.debug_struct("RequestBody").field("length", &self.length).finish_non_exhaustive()
     }
 }
 
@@ -216,11 +206,7 @@ pub struct Response {
 impl Response {
     /// A response with a status and no content.
     pub fn new(status: StatusCode) -> Self {
-        Self {
-            status,
-            headers: HeaderMap::new(),
-            body: Body::Empty,
-        }
+        Self { status, headers: HeaderMap::new(), body: Body::Empty }
     }
 
     /// 200 with plain text in UTF-8.
@@ -230,10 +216,7 @@ impl Response {
             Cow::Owned(text) => Cow::Owned(text.into_bytes()),
         };
         Self::new(StatusCode::OK)
-            .with_header(
-                CONTENT_TYPE,
-                HeaderValue::from_static("text/plain; charset=utf-8"),
-            )
+            .with_header(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))
             .with_body(Body::Bytes(bytes))
     }
 
@@ -327,8 +310,6 @@ impl fmt::Debug for Body {
             Self::File { .. } => "File",
             Self::Stream { .. } => "Stream",
         };
-        f.debug_struct(name)
-            .field("length", &self.length())
-            .finish_non_exhaustive()
+        f.debug_struct(name).field("length", &self.length()).finish_non_exhaustive()
     }
 }

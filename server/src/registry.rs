@@ -48,16 +48,9 @@ impl Registry {
     /// Adds a connection.
     pub(crate) fn enter(&self, tcp: Arc<TcpStream>) -> Registration<'_> {
         let key = self.next.fetch_add(1, Ordering::Relaxed);
-        let entry = Arc::new(Entry {
-            tcp,
-            state: AtomicU8::new(FRESH),
-        });
+        let entry = Arc::new(Entry { tcp, state: AtomicU8::new(FRESH) });
         self.lock().insert(key, Arc::clone(&entry));
-        Registration {
-            registry: self,
-            key,
-            entry,
-        }
+        Registration { registry: self, key, entry }
     }
 
     /// Whether the server is to stop.
@@ -94,11 +87,7 @@ impl Registry {
             }
             let until = [fresh_until, deadline].into_iter().flatten().min();
             let wait = until.map_or(span, |until| until.saturating_duration_since(now));
-            open = self
-                .closed
-                .wait_timeout(open, wait)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            open = self.closed.wait_timeout(open, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
         0
     }

@@ -41,11 +41,7 @@ pub(crate) struct Answers<'r> {
 /// A body that turns out shorter than announced, or fails, cuts the connection without TLS's
 /// close_notify: the client must not take what came for the whole.
 pub(crate) fn send(stream: &mut TlsStream, answers: &Answers<'_>, response: Response) -> Sent {
-    let Response {
-        status,
-        headers,
-        body,
-    } = response;
+    let Response { status, headers, body } = response;
     let framing = framing(answers.version, body.length());
     let with_content = has_content(answers.method, status);
     // Without a length and without chunks, the end of the connection is the end of the content.
@@ -54,10 +50,7 @@ pub(crate) fn send(stream: &mut TlsStream, answers: &Answers<'_>, response: Resp
     let mut out = Vec::with_capacity(512);
     with_date(|date| write_head(&mut out, status, &headers, framing, close, date));
 
-    let mut sent = Sent {
-        ends_connection: close,
-        ..Sent::default()
-    };
+    let mut sent = Sent { ends_connection: close, ..Sent::default() };
     let result = match body {
         Body::Empty => stream.write_all(&out),
         _ if !with_content => stream.write_all(&out),
@@ -67,25 +60,12 @@ pub(crate) fn send(stream: &mut TlsStream, answers: &Answers<'_>, response: Resp
                 out.extend_from_slice(&bytes);
                 stream.write_all(&out)
             } else {
-                stream
-                    .write_all(&out)
-                    .and_then(|()| stream.write_all(&bytes))
+                stream.write_all(&out).and_then(|()| stream.write_all(&bytes))
             }
         }
-        Body::File {
-            file,
-            offset,
-            length,
-        } => send_file(
-            stream,
-            out,
-            &FilePart {
-                file,
-                offset,
-                length,
-            },
-            &mut sent.bytes,
-        ),
+        Body::File { file, offset, length } => {
+            send_file(stream, out, &FilePart { file, offset, length }, &mut sent.bytes)
+        }
         Body::Stream { reader, .. } => send_stream(stream, out, reader, framing, &mut sent.bytes),
     };
     if let Err(error) = result.and_then(|()| stream.flush()) {

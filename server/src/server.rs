@@ -51,12 +51,7 @@ impl Server {
 
     /// Serves on sockets that are bound already: several, or some that were handed over.
     pub fn from_listeners(listeners: Vec<TcpListener>, tls: ServerTls) -> Self {
-        Self {
-            listeners,
-            tls,
-            limits: Limits::default(),
-            stop: ServerHandle::default(),
-        }
+        Self { listeners, tls, limits: Limits::default(), stop: ServerHandle::default() }
     }
 
     /// Sets the bounds of every wait and size.
@@ -87,19 +82,10 @@ impl Server {
     ///
     /// When not even one thread can be started.
     pub fn serve(self, handler: impl Handler + 'static) -> io::Result<usize> {
-        let Self {
-            listeners,
-            tls,
-            limits,
-            stop,
-        } = self;
+        let Self { listeners, tls, limits, stop } = self;
         let drain = limits.drain;
         let max_connections = limits.max_connections;
-        let service = Service {
-            tls,
-            handler: Box::new(handler),
-            limits,
-        };
+        let service = Service { tls, handler: Box::new(handler), limits };
         let pool = Pool::new(
             listeners,
             max_connections,
@@ -114,9 +100,7 @@ impl Server {
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server")
-            .field("listeners", &self.listeners)
-            .finish_non_exhaustive()
+        f.debug_struct("Server").field("listeners", &self.listeners).finish_non_exhaustive()
     }
 }
 
@@ -136,9 +120,7 @@ impl ServerHandle {
         let (stopped, changed) = &*self.0;
         let mut stopped = stopped.lock().unwrap_or_else(PoisonError::into_inner);
         while !*stopped {
-            stopped = changed
-                .wait(stopped)
-                .unwrap_or_else(PoisonError::into_inner);
+            stopped = changed.wait(stopped).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
@@ -149,11 +131,7 @@ impl ServerHandle {
 ///
 /// When it is in use, not this machine's, or privileged.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait until the connections of the previous run have left TIME_WAIT.
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {

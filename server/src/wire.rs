@@ -45,11 +45,7 @@ pub(crate) enum NoRequest {
 
 impl Wire {
     pub(crate) fn new(stream: TlsStream) -> Self {
-        Self {
-            stream,
-            buffer: Vec::new(),
-            unused: 0..0,
-        }
+        Self { stream, buffer: Vec::new(), unused: 0..0 }
     }
 
     /// Whether bytes of a next request are here already.
@@ -144,12 +140,7 @@ impl<'w> Content<'w> {
         // A client that has sent content already does not wait (RFC 9110 section 10.1.1).
         let owes_continue = expect_continue && !decoder.is_done() && wire.unused.is_empty();
         wire.stream.set_reading(patience);
-        Self {
-            wire,
-            decoder,
-            owes_continue,
-            failed: None,
-        }
+        Self { wire, decoder, owes_continue, failed: None }
     }
 
     /// Reads what the handler left, if it is little, so that the connection can go on. Whether it can.
@@ -182,8 +173,7 @@ impl<'w> Content<'w> {
         if self.owes_continue {
             self.owes_continue = false;
             let said = self.wire.stream.write_all(CONTINUE);
-            said.and_then(|()| self.wire.stream.flush())
-                .map_err(|e| broken(&e))?;
+            said.and_then(|()| self.wire.stream.flush()).map_err(|e| broken(&e))?;
         }
         loop {
             let wire = &mut *self.wire;

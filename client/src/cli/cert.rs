@@ -138,9 +138,7 @@ impl Source {
     fn read(&self) -> Result<Vec<CertificateFacts>, PkiError> {
         let passphrase = self.pass_file.as_deref().map(read_passphrase).transpose()?;
         let certificates = read_certificates(&self.file, passphrase.as_deref())?;
-        let facts = certificates
-            .iter()
-            .map(|certificate| CertificateFacts::of(certificate));
+        let facts = certificates.iter().map(|certificate| CertificateFacts::of(certificate));
         Ok(facts.collect())
     }
 }
@@ -162,16 +160,9 @@ pub(crate) fn run(command: &CertCommand, json: bool) -> Result<Exit, Report> {
 
 impl Init {
     fn run(&self, now: Timestamp) -> Result<Outcome, PkiError> {
-        let Self {
-            dir,
-            name,
-            key_type,
-            days,
-            force,
-        } = self;
-        let mut options = AuthorityOptions::new()
-            .key_algorithm(*key_type)
-            .not_after(in_days(now, *days));
+        let Self { dir, name, key_type, days, force } = self;
+        let mut options =
+            AuthorityOptions::new().key_algorithm(*key_type).not_after(in_days(now, *days));
         if let Some(name) = name {
             options = options.common_name(name);
         }
@@ -244,10 +235,7 @@ impl Issue {
         )?;
 
         let authority = Authority::load(ca, ca_key)?;
-        let passphrase = pkcs12_pass_file
-            .as_deref()
-            .map(read_passphrase)
-            .transpose()?;
+        let passphrase = pkcs12_pass_file.as_deref().map(read_passphrase).transpose()?;
         let issued = authority.issue(&request)?;
         let (key_pem, certificate_pem) = (issued.key_pem()?, issued.certificate_pem()?);
         let archive = match (pkcs12, &passphrase) {
@@ -267,11 +255,8 @@ impl Issue {
 
         let facts = CertificateFacts::of(issued.certificate());
         let outlives = facts.ends() > CertificateFacts::of(authority.certificate()).ends();
-        let mut table = Table::new(if *client {
-            "Client certificate"
-        } else {
-            "Server certificate"
-        });
+        let mut table =
+            Table::new(if *client { "Client certificate" } else { "Server certificate" });
         table.rows("Names", &facts.sans);
         table.row("Subject", &facts.subject);
         table.row("Issuer", &facts.issuer);
@@ -352,10 +337,7 @@ impl Check {
         let left = facts.ends().map(|end| end.duration_since(now).as_secs());
         let mut table = Table::new(verdict);
         table.row("File", &shown_path(&self.source.file));
-        table.row(
-            "Ends first",
-            &format!("certificate {} of {}", first + 1, all.len()),
-        );
+        table.row("Ends first", &format!("certificate {} of {}", first + 1, all.len()));
         table.row("Subject", &facts.subject);
         table.rows("Names", &facts.sans);
         table.row("Valid until", &until(facts, now));
@@ -401,8 +383,7 @@ fn overwrite(force: bool) -> Overwrite {
 
 fn in_days(now: Timestamp, days: u32) -> Timestamp {
     // Invariant: a hundred years are in range until the year 9899.
-    now.saturating_add(SignedDuration::from_hours(24 * i64::from(days)))
-        .unwrap_or(now)
+    now.saturating_add(SignedDuration::from_hours(24 * i64::from(days))).unwrap_or(now)
 }
 
 /// `example.org` and `.pem`: the last dot of a name begins no file type.
@@ -445,16 +426,12 @@ fn refuse_to_overwrite_inputs<'a>(
     outputs: impl IntoIterator<Item = &'a PathBuf>,
     inputs: &[&PathBuf],
 ) -> Result<(), PkiError> {
-    let inputs: Vec<PathBuf> = inputs
-        .iter()
-        .filter_map(|path| fs::canonicalize(path).ok())
-        .collect();
+    let inputs: Vec<PathBuf> =
+        inputs.iter().filter_map(|path| fs::canonicalize(path).ok()).collect();
     for output in outputs {
         // What does not exist is no input.
         if fs::canonicalize(output).is_ok_and(|path| inputs.contains(&path)) {
-            return Err(PkiError::SamePath {
-                path: output.clone(),
-            });
+            return Err(PkiError::SamePath { path: output.clone() });
         }
     }
     Ok(())

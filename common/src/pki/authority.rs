@@ -159,17 +159,10 @@ impl Authority {
     ///
     /// A name or validity that a certificate cannot hold, or a refusal by OpenSSL.
     pub fn create(options: &AuthorityOptions) -> Result<Self, PkiError> {
-        let AuthorityOptions {
-            common_name,
-            key_algorithm,
-            not_before,
-            not_after,
-        } = options;
+        let AuthorityOptions { common_name, key_algorithm, not_before, not_after } = options;
         let common_name = match common_name {
-            Some(text) => name::common_name(text).map_err(|reason| PkiError::Name {
-                text: text.clone(),
-                reason,
-            })?,
+            Some(text) => name::common_name(text)
+                .map_err(|reason| PkiError::Name { text: text.clone(), reason })?,
             None => generated_name()?,
         };
         let now = Timestamp::now();
@@ -181,11 +174,7 @@ impl Authority {
         (|| {
             let constraints = BasicConstraints::new().critical().ca().pathlen(0).build()?;
             certificate.append_extension(constraints)?;
-            let usage = KeyUsage::new()
-                .critical()
-                .key_cert_sign()
-                .crl_sign()
-                .build()?;
+            let usage = KeyUsage::new().critical().key_cert_sign().crl_sign().build()?;
             certificate.append_extension(usage)?;
             let identifier =
                 SubjectKeyIdentifier::new().build(&certificate.x509v3_context(None, None))?;
@@ -193,10 +182,7 @@ impl Authority {
             certificate.sign(&key, digest(&key))
         })()
         .map_err(crypto("signing the authority's certificate"))?;
-        Ok(Self {
-            certificates: vec![certificate.build()],
-            key,
-        })
+        Ok(Self { certificates: vec![certificate.build()], key })
     }
 
     /// Reads an authority from PEM files.
@@ -211,10 +197,8 @@ impl Authority {
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, PkiError> {
         let certificates = read_certificates(certificate, None)?;
         let private = read_private_key(key)?;
-        let not_authority = |reason| PkiError::NotAuthority {
-            path: certificate.to_owned(),
-            reason,
-        };
+        let not_authority =
+            |reason| PkiError::NotAuthority { path: certificate.to_owned(), reason };
         let issuer = certificates.first().ok_or_else(|| PkiError::Parse {
             path: certificate.to_owned(),
             expected: "a certificate",
@@ -238,10 +222,7 @@ impl Authority {
                 "Its basicConstraints do not say CA:TRUE (RFC 5280, section 4.2.1.9).",
             ));
         }
-        if issuer
-            .key_usage()
-            .is_some_and(|usage| !usage.contains(X509KeyUsage::KEY_CERT_SIGN))
-        {
+        if issuer.key_usage().is_some_and(|usage| !usage.contains(X509KeyUsage::KEY_CERT_SIGN)) {
             return Err(not_authority(
                 "Its keyUsage does not include keyCertSign (RFC 5280, section 4.2.1.3).",
             ));
@@ -251,10 +232,7 @@ impl Authority {
                 "Its key is neither RSA nor ECDSA; other kinds cannot sign here.",
             ));
         }
-        Ok(Self {
-            certificates,
-            key: private,
-        })
+        Ok(Self { certificates, key: private })
     }
 
     /// Issues a certificate with a new key.

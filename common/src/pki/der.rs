@@ -58,9 +58,8 @@ impl<'a> Iterator for Reader<'a> {
             // 0x80 is BER's indefinite length; four octets of length are 4 GiB.
             0x81..=0x84 => {
                 let (octets, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-                let length = octets
-                    .iter()
-                    .fold(0u64, |length, &octet| length << 8 | u64::from(octet));
+                let length =
+                    octets.iter().fold(0u64, |length, &octet| length << 8 | u64::from(octet));
                 (usize::try_from(length).ok()?, rest)
             }
             _ => return None,
@@ -68,11 +67,7 @@ impl<'a> Iterator for Reader<'a> {
         let (contents, rest) = rest.split_at_checked(length)?;
         let (encoding, _) = self.0.split_at_checked(self.0.len() - rest.len())?;
         self.0 = rest;
-        Some(Element {
-            tag,
-            contents,
-            encoding,
-        })
+        Some(Element { tag, contents, encoding })
     }
 }
 
@@ -109,10 +104,7 @@ pub(super) fn parts(certificate: &[u8]) -> Option<Parts<'_>> {
         .and_then(|element| Reader(element.contents).read(tag::SEQUENCE))
         .map(|list| Reader(list).map_while(extension).collect())
         .unwrap_or_default();
-    Some(Parts {
-        spki: spki.encoding,
-        extensions,
-    })
+    Some(Parts { spki: spki.encoding, extensions })
 }
 
 fn extension(element: Element<'_>) -> Option<Extension<'_>> {

@@ -25,9 +25,7 @@ fn attribute(entry: &X509NameEntryRef) -> String {
     let object = entry.object();
     let kind = match object.nid() {
         Nid::UNDEF => object.to_string(),
-        nid => nid
-            .short_name()
-            .map_or_else(|_| object.to_string(), str::to_owned),
+        nid => nid.short_name().map_or_else(|_| object.to_string(), str::to_owned),
     };
     let value = entry.data();
     // U+FFFD stands for what was not UTF-8: the octets say more than it does.
@@ -74,11 +72,8 @@ mod tests {
 
     #[test]
     fn the_most_specific_attribute_comes_first() {
-        let name = [
-            (Nid::COUNTRYNAME, "DE"),
-            (Nid::ORGANIZATIONNAME, "Acme"),
-            (Nid::COMMONNAME, "Grüße"),
-        ];
+        let name =
+            [(Nid::COUNTRYNAME, "DE"), (Nid::ORGANIZATIONNAME, "Acme"), (Nid::COMMONNAME, "Grüße")];
         assert_eq!(shown(&name), "CN=Grüße,O=Acme,C=DE");
         assert_eq!(shown(&[]), "");
     }

@@ -124,12 +124,12 @@ impl PkiError {
                 "With a FIPS provider, choose an approved algorithm; otherwise check the OpenSSL \
                  installation with `openssl version -a`.",
             ),
-            Self::EncryptedKey { path } => report
-                .explain("Nobody can be asked for a passphrase here.")
-                .remedy(format!(
+            Self::EncryptedKey { path } => {
+                report.explain("Nobody can be asked for a passphrase here.").remedy(format!(
                     "Decrypt it with `openssl pkey -in {}` into a file of mode 0600.",
                     path.display()
-                )),
+                ))
+            }
             Self::Exists { .. } => report
                 .explain("Replacing it would make what relies on it unusable.")
                 .remedy("Choose another place, or use --force to replace it."),
@@ -144,15 +144,11 @@ impl PkiError {
             Self::NotAuthority { reason, .. } => report
                 .explain(*reason)
                 .remedy("Give the certificate of an authority, as `sealpair cert init` makes it."),
-            Self::Parse {
-                expected, source, ..
-            } => match source {
+            Self::Parse { expected, source, .. } => match source {
                 Some(source) => report.explain(reasons(source)),
                 None => report,
             }
-            .remedy(format!(
-                "Check that the file is complete and holds {expected}."
-            )),
+            .remedy(format!("Check that the file is complete and holds {expected}.")),
             Self::Passphrase { .. } => report
                 .explain(
                     "PKCS#12 files are encrypted, and their integrity hangs on the passphrase.",
@@ -253,10 +249,9 @@ impl PkiError {
                 certificate.display()
             ),
             Self::Name { text, .. } => format!("`{text}` cannot be a name in this certificate"),
-            Self::NotAuthority { path, .. } => format!(
-                "the certificate in {} cannot be used as an authority",
-                path.display()
-            ),
+            Self::NotAuthority { path, .. } => {
+                format!("the certificate in {} cannot be used as an authority", path.display())
+            }
             Self::Parse { path, expected, .. } => {
                 format!("{} does not hold {expected}", path.display())
             }
@@ -266,10 +261,9 @@ impl PkiError {
             Self::Read { path, .. } => format!("cannot read {}", path.display()),
             Self::SamePath { path } => format!("{} is used twice", path.display()),
             Self::Text { what } => format!("{what} cannot be used"),
-            Self::Validity {
-                not_before,
-                not_after,
-            } => format!("the validity from {not_before:.0} to {not_after:.0} is not possible"),
+            Self::Validity { not_before, not_after } => {
+                format!("the validity from {not_before:.0} to {not_after:.0} is not possible")
+            }
             Self::Write { path, .. } => format!("cannot write {}", path.display()),
         }
     }
@@ -308,11 +302,7 @@ pub(super) fn crypto(doing: &'static str) -> impl Fn(ErrorStack) -> PkiError {
 
 /// OpenSSL's reasons without its file names and line numbers, which help nobody here.
 fn reasons(stack: &ErrorStack) -> String {
-    let reasons: Vec<&str> = stack
-        .errors()
-        .iter()
-        .filter_map(|error| error.reason())
-        .collect();
+    let reasons: Vec<&str> = stack.errors().iter().filter_map(|error| error.reason()).collect();
     if reasons.is_empty() {
         "OpenSSL gave no reason.".to_owned()
     } else {

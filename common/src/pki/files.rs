@@ -43,20 +43,12 @@ pub struct Output<'a> {
 impl<'a> Output<'a> {
     /// A file that others may read: mode 0644, narrowed by the umask.
     pub fn public(path: &'a Path, contents: &'a [u8]) -> Self {
-        Self {
-            path,
-            contents,
-            mode: 0o644,
-        }
+        Self { path, contents, mode: 0o644 }
     }
 
     /// A file that only its owner may read: mode 0600.
     pub fn secret(path: &'a Path, contents: &'a [u8]) -> Self {
-        Self {
-            path,
-            contents,
-            mode: 0o600,
-        }
+        Self { path, contents, mode: 0o600 }
     }
 }
 
@@ -71,9 +63,7 @@ impl<'a> Output<'a> {
 pub fn write_together(outputs: &[Output<'_>], overwrite: Overwrite) -> Result<(), PkiError> {
     for (at, output) in outputs.iter().enumerate() {
         if outputs[..at].iter().any(|other| other.path == output.path) {
-            return Err(PkiError::SamePath {
-                path: output.path.to_owned(),
-            });
+            return Err(PkiError::SamePath { path: output.path.to_owned() });
         }
     }
     let mut staged = Vec::with_capacity(outputs.len());
@@ -104,10 +94,7 @@ pub fn create_directory(path: &Path) -> Result<(), PkiError> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(|source| PkiError::Write {
-            path: path.to_owned(),
-            source,
-        })
+        .map_err(|source| PkiError::Write { path: path.to_owned(), source })
 }
 
 /// What became of a temporary file.
@@ -137,10 +124,7 @@ impl<'a> Staged<'a> {
         // Not made from the target's name, which may be as long as the file system allows.
         let name = format!(".sealpair-{}.tmp", der::hex(&random));
         let temporary = directory(output.path).join(name);
-        let failed = |source| PkiError::Write {
-            path: output.path.to_owned(),
-            source,
-        };
+        let failed = |source| PkiError::Write { path: output.path.to_owned(), source };
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -148,32 +132,21 @@ impl<'a> Staged<'a> {
             .open(&temporary)
             .map_err(failed)?;
         // From here on the file is removed if anything fails.
-        let staged = Self {
-            target: output.path,
-            temporary,
-            state: State::Waiting,
-        };
-        file.write_all(output.contents)
-            .and_then(|()| file.sync_all())
-            .map_err(failed)?;
+        let staged = Self { target: output.path, temporary, state: State::Waiting };
+        file.write_all(output.contents).and_then(|()| file.sync_all()).map_err(failed)?;
         Ok(staged)
     }
 
     /// Gives the file its name.
     fn publish(&mut self, overwrite: Overwrite) -> Result<(), PkiError> {
-        let failed = |source| PkiError::Write {
-            path: self.target.to_owned(),
-            source,
-        };
+        let failed = |source| PkiError::Write { path: self.target.to_owned(), source };
         self.state = match fs::symlink_metadata(self.target) {
             Ok(_) if overwrite == Overwrite::Refuse => return Err(self.exists()),
             Ok(existing) if existing.is_file() || existing.is_symlink() => {
                 self.replace().map_err(failed)?
             }
             Ok(_) => {
-                return Err(failed(io::Error::other(
-                    "it exists and is not a regular file",
-                )));
+                return Err(failed(io::Error::other("it exists and is not a regular file")));
             }
             // Anything but "not found" shows itself in the rename.
             Err(_) => match self.create() {
@@ -188,9 +161,7 @@ impl<'a> Staged<'a> {
     }
 
     fn exists(&self) -> PkiError {
-        PkiError::Exists {
-            path: self.target.to_owned(),
-        }
+        PkiError::Exists { path: self.target.to_owned() }
     }
 
     /// Moves the file to a name that must be free.

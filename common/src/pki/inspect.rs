@@ -73,21 +73,11 @@ impl CertificateFacts {
         // OpenSSL reads BER too, where the walk through the DER gives up.
         let spki = match &parts {
             Some(parts) => Some(parts.spki.to_vec()),
-            None => certificate
-                .public_key()
-                .and_then(|key| key.public_key_to_der())
-                .ok(),
+            None => certificate.public_key().and_then(|key| key.public_key_to_der()).ok(),
         };
         let sans = match &parts {
-            Some(_) => values(extensions, SUBJECT_ALT_NAME)
-                .flat_map(general_names)
-                .collect(),
-            None => certificate
-                .subject_alt_names()
-                .iter()
-                .flatten()
-                .map(general_name)
-                .collect(),
+            Some(_) => values(extensions, SUBJECT_ALT_NAME).flat_map(general_names).collect(),
+            None => certificate.subject_alt_names().iter().flatten().map(general_name).collect(),
         };
         let not_before = time(certificate.not_before());
         let not_after = time(certificate.not_after());
@@ -107,9 +97,7 @@ impl CertificateFacts {
             signature_algorithm: certificate.signature_algorithm().object().to_string(),
             is_ca: values(extensions, BASIC_CONSTRAINTS).any(is_ca),
             key_usage: values(extensions, KEY_USAGE).flat_map(key_usage).collect(),
-            extended_key_usage: values(extensions, EXTENDED_KEY_USAGE)
-                .flat_map(purposes)
-                .collect(),
+            extended_key_usage: values(extensions, EXTENDED_KEY_USAGE).flat_map(purposes).collect(),
             sha256: certificate
                 .digest(MessageDigest::sha256())
                 .map(|digest| hex(&digest))
@@ -184,10 +172,7 @@ const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x25];
 
 /// The values of every extension with this identifier; there should be at most one.
 fn values<'a>(extensions: &[Extension<'a>], oid: &[u8]) -> impl Iterator<Item = &'a [u8]> {
-    extensions
-        .iter()
-        .filter(move |extension| extension.oid == oid)
-        .map(|extension| extension.value)
+    extensions.iter().filter(move |extension| extension.oid == oid).map(|extension| extension.value)
 }
 
 /// `GeneralNames` of RFC 5280, section 4.2.1.6.
@@ -277,16 +262,10 @@ fn key_usage(value: &[u8]) -> Vec<String> {
     let Some([_unused, octets @ ..]) = Reader(value).read(tag::BIT_STRING) else {
         return vec![format!("#{}", hex(value))];
     };
-    let is_set = |bit: usize| {
-        octets
-            .get(bit / 8)
-            .is_some_and(|octet| octet & (0x80 >> (bit % 8)) != 0)
-    };
+    let is_set =
+        |bit: usize| octets.get(bit / 8).is_some_and(|octet| octet & (0x80 >> (bit % 8)) != 0);
     let names = BITS.iter().enumerate();
-    names
-        .filter(|(bit, _)| is_set(*bit))
-        .map(|(_, name)| (*name).to_owned())
-        .collect()
+    names.filter(|(bit, _)| is_set(*bit)).map(|(_, name)| (*name).to_owned()).collect()
 }
 
 fn purposes(value: &[u8]) -> Vec<String> {

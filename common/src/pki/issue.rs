@@ -69,9 +69,8 @@ impl LeafRequest {
         let mut parsed = Vec::new();
         for text in names {
             let name = LeafName::parse(text.as_ref(), usage)?;
-            let common_names = parsed
-                .iter()
-                .any(|earlier| matches!(earlier, LeafName::CommonName(_)));
+            let common_names =
+                parsed.iter().any(|earlier| matches!(earlier, LeafName::CommonName(_)));
             if parsed.contains(&name) {
                 continue;
             }
@@ -136,19 +135,14 @@ impl LeafRequest {
     /// show: the common name given, else the first name.
     fn common_name(&self) -> Option<String> {
         let chosen = match self.usage {
-            Usage::Server => self
-                .names
-                .iter()
-                .find(|name| matches!(name, LeafName::Dns(_))),
+            Usage::Server => self.names.iter().find(|name| matches!(name, LeafName::Dns(_))),
             Usage::Client => self
                 .names
                 .iter()
                 .find(|name| matches!(name, LeafName::CommonName(_)))
                 .or_else(|| self.names.first()),
         };
-        chosen
-            .map(LeafName::to_string)
-            .filter(|text| text.chars().count() <= COMMON_NAME_MAX)
+        chosen.map(LeafName::to_string).filter(|text| text.chars().count() <= COMMON_NAME_MAX)
     }
 
     fn validity(&self, authority: &X509Ref) -> Result<(Timestamp, Timestamp), PkiError> {
@@ -187,12 +181,7 @@ pub(super) fn issue(authority: &Authority, request: &LeafRequest) -> Result<Issu
         .iter()
         .cloned()
         .partition(|certificate| is_self_issued(certificate));
-    Ok(Issued {
-        certificate: certificate.build(),
-        chain,
-        roots,
-        key,
-    })
+    Ok(Issued { certificate: certificate.build(), chain, roots, key })
 }
 
 fn add_extensions(
@@ -237,10 +226,7 @@ fn add_extensions(
     let context = certificate.x509v3_context(Some(issuer), None);
     let subject_key = SubjectKeyIdentifier::new().build(&context)?;
     // The issuer's name and serial number stand in when it has no key identifier of its own.
-    let authority_key = AuthorityKeyIdentifier::new()
-        .keyid(false)
-        .issuer(false)
-        .build(&context)?;
+    let authority_key = AuthorityKeyIdentifier::new().keyid(false).issuer(false).build(&context)?;
     certificate.append_extension(subject_key)?;
     certificate.append_extension(authority_key)
 }
@@ -300,10 +286,7 @@ impl Issued {
     /// A text with a NUL in it; or a FIPS provider, because the MAC's key derivation is not
     /// approved.
     pub fn pkcs12(&self, passphrase: &str, friendly_name: &str) -> Result<Vec<u8>, PkiError> {
-        for (text, what) in [
-            (passphrase, "the passphrase"),
-            (friendly_name, "the friendly name"),
-        ] {
+        for (text, what) in [(passphrase, "the passphrase"), (friendly_name, "the friendly name")] {
             if text.contains('\0') {
                 return Err(PkiError::Text { what });
             }
@@ -368,14 +351,10 @@ pub(super) fn pem<'a>(
 
 /// A private key as unencrypted PKCS#8 PEM.
 pub(super) fn key_pem(key: &PKeyRef<Private>) -> Result<Vec<u8>, PkiError> {
-    key.private_key_to_pem_pkcs8()
-        .map_err(crypto("writing PEM"))
+    key.private_key_to_pem_pkcs8().map_err(crypto("writing PEM"))
 }
 
 /// Whether this is a root, as far as names can tell.
 fn is_self_issued(certificate: &X509Ref) -> bool {
-    certificate
-        .subject_name()
-        .try_cmp(certificate.issuer_name())
-        .is_ok_and(|order| order.is_eq())
+    certificate.subject_name().try_cmp(certificate.issuer_name()).is_ok_and(|order| order.is_eq())
 }

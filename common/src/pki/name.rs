@@ -60,10 +60,8 @@ impl LeafName {
     ///
     /// [`PkiError::Name`] with the rule that the text breaks.
     pub fn parse(text: &str, usage: Usage) -> Result<Self, PkiError> {
-        Self::parse_as(text, usage).map_err(|reason| PkiError::Name {
-            text: text.to_owned(),
-            reason,
-        })
+        Self::parse_as(text, usage)
+            .map_err(|reason| PkiError::Name { text: text.to_owned(), reason })
     }
 
     fn parse_as(text: &str, usage: Usage) -> Result<Self, &'static str> {
@@ -71,27 +69,21 @@ impl LeafName {
             return dns_name(text, Wildcard::Allow).map(Self::Dns);
         }
         if let Some(text) = text.strip_prefix("IP:") {
-            return ip_address(text)
-                .map(Self::Ip)
-                .ok_or("It is not an IPv4 or IPv6 address.");
+            return ip_address(text).map(Self::Ip).ok_or("It is not an IPv4 or IPv6 address.");
         }
         if let Some(address) = ip_address(text) {
             return Ok(Self::Ip(address));
         }
         if let Some(text) = text.strip_prefix("EMAIL:") {
-            return client_only(usage)
-                .and_then(|()| email(text))
-                .map(Self::Email);
+            return client_only(usage).and_then(|()| email(text)).map(Self::Email);
         }
         if let Some(text) = text.strip_prefix("CN:") {
-            return client_only(usage)
-                .and_then(|()| common_name(text))
-                .map(Self::CommonName);
+            return client_only(usage).and_then(|()| common_name(text)).map(Self::CommonName);
         }
         match usage {
-            _ if text.contains('@') => client_only(usage)
-                .and_then(|()| email(text))
-                .map(Self::Email),
+            _ if text.contains('@') => {
+                client_only(usage).and_then(|()| email(text)).map(Self::Email)
+            }
             Usage::Server => dns_name(text, Wildcard::Allow).map(Self::Dns),
             Usage::Client => match dns_name(text, Wildcard::Allow) {
                 Ok(name) if name.contains('.') => Ok(Self::Dns(name)),
@@ -178,10 +170,7 @@ fn dns_name(text: &str, wildcard: Wildcard) -> Result<String, &'static str> {
         if label.len() > LABEL_MAX {
             return Err("A label of a DNS name has at most 63 characters.");
         }
-        if !label
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-        {
+        if !label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
             return Err("A label of a DNS name has letters, digits and hyphens only.");
         }
         if label.starts_with('-') || label.ends_with('-') {
@@ -201,14 +190,10 @@ fn dns_name(text: &str, wildcard: Wildcard) -> Result<String, &'static str> {
 ///
 /// Certificates need another name form for others (RFC 9598), which hardly anyone matches.
 fn email(text: &str) -> Result<String, &'static str> {
-    let (local, domain) = text
-        .rsplit_once('@')
-        .ok_or("It is not an e-mail address.")?;
+    let (local, domain) = text.rsplit_once('@').ok_or("It is not an e-mail address.")?;
     let atom = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte);
     if local.len() > LOCAL_PART_MAX
-        || !local
-            .split('.')
-            .all(|part| !part.is_empty() && part.bytes().all(atom))
+        || !local.split('.').all(|part| !part.is_empty() && part.bytes().all(atom))
     {
         return Err("The part before the @ is not an ASCII mailbox name of at most 64 characters.");
     }
@@ -250,10 +235,7 @@ mod tests {
             ("localhost", LeafName::Dns("localhost".into())),
             ("DNS:localhost", LeafName::Dns("localhost".into())),
             ("*.Example.ORG", LeafName::Dns("*.example.org".into())),
-            (
-                "xn--mnchen-3ya.de",
-                LeafName::Dns("xn--mnchen-3ya.de".into()),
-            ),
+            ("xn--mnchen-3ya.de", LeafName::Dns("xn--mnchen-3ya.de".into())),
             ("3com.com", LeafName::Dns("3com.com".into())),
             (&long, LeafName::Dns(long.clone())),
         ] {
@@ -317,15 +299,7 @@ mod tests {
             assert_eq!(LeafName::parse(text, Usage::Client).unwrap(), name);
         }
         let long = "x".repeat(65);
-        for text in [
-            "",
-            " a",
-            "a\0b",
-            "@example.org",
-            "a@",
-            "a@*.example.org",
-            &long,
-        ] {
+        for text in ["", " a", "a\0b", "@example.org", "a@", "a@*.example.org", &long] {
             assert!(LeafName::parse(text, Usage::Client).is_err(), "{text:?}");
         }
     }

@@ -24,11 +24,8 @@ pub const FILE_MAX: u64 = 16 << 20;
 /// A file that cannot be read, holds no certificate or a broken one, or needs another passphrase.
 pub fn read_certificates(path: &Path, passphrase: Option<&str>) -> Result<Vec<X509>, PkiError> {
     let contents = read(path)?;
-    let parse = |source| PkiError::Parse {
-        path: path.to_owned(),
-        expected: "a certificate",
-        source,
-    };
+    let parse =
+        |source| PkiError::Parse { path: path.to_owned(), expected: "a certificate", source };
     let certificates = if contains(&contents, b"-----BEGIN ") {
         X509::stack_from_pem(&contents).map_err(|source| parse(Some(source)))?
     } else if let Ok(certificate) = X509::from_der(&contents) {
@@ -59,9 +56,7 @@ pub fn read_private_key(path: &Path) -> Result<PKey<Private>, PkiError> {
     })
     .map_err(|source| {
         if encrypted {
-            PkiError::EncryptedKey {
-                path: path.to_owned(),
-            }
+            PkiError::EncryptedKey { path: path.to_owned() }
         } else {
             PkiError::Parse {
                 path: path.to_owned(),
@@ -82,10 +77,7 @@ pub fn read_private_key(path: &Path) -> Result<PKey<Private>, PkiError> {
 /// A file that cannot be read, or whose first line is not UTF-8 or contains NUL.
 pub fn read_passphrase(path: &Path) -> Result<String, PkiError> {
     let contents = read(path)?;
-    let line = contents
-        .split(|&byte| byte == b'\n')
-        .next()
-        .unwrap_or_default();
+    let line = contents.split(|&byte| byte == b'\n').next().unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     match std::str::from_utf8(line) {
         Ok(text) if !text.contains('\0') => Ok(text.to_owned()),
@@ -100,9 +92,7 @@ pub fn read_passphrase(path: &Path) -> Result<String, PkiError> {
 fn read(path: &Path) -> Result<Vec<u8>, PkiError> {
     let read = || {
         let mut contents = Vec::new();
-        File::open(path)?
-            .take(FILE_MAX + 1)
-            .read_to_end(&mut contents)?;
+        File::open(path)?.take(FILE_MAX + 1).read_to_end(&mut contents)?;
         if contents.len() as u64 > FILE_MAX {
             return Err(io::Error::new(
                 io::ErrorKind::FileTooLarge,
@@ -111,23 +101,16 @@ fn read(path: &Path) -> Result<Vec<u8>, PkiError> {
         }
         Ok(contents)
     };
-    read().map_err(|source| PkiError::Read {
-        path: path.to_owned(),
-        source,
-    })
+    read().map_err(|source| PkiError::Read { path: path.to_owned(), source })
 }
 
 fn open(archive: &Pkcs12, path: &Path, passphrase: &str) -> Result<Vec<X509>, PkiError> {
     if passphrase.contains('\0') {
-        return Err(PkiError::Text {
-            what: "the passphrase",
-        });
+        return Err(PkiError::Text { what: "the passphrase" });
     }
     let contents = archive.parse2(passphrase).map_err(|source| {
         if is_wrong_passphrase(&source) {
-            PkiError::Passphrase {
-                path: path.to_owned(),
-            }
+            PkiError::Passphrase { path: path.to_owned() }
         } else {
             PkiError::Parse {
                 path: path.to_owned(),
@@ -142,14 +125,9 @@ fn open(archive: &Pkcs12, path: &Path, passphrase: &str) -> Result<Vec<X509>, Pk
 
 /// PKCS12_R_MAC_VERIFY_FAILURE of `openssl/pkcs12err.h`, by its text, as the crate has no constant.
 fn is_wrong_passphrase(stack: &ErrorStack) -> bool {
-    stack
-        .errors()
-        .iter()
-        .any(|error| error.reason() == Some("mac verify failure"))
+    stack.errors().iter().any(|error| error.reason() == Some("mac verify failure"))
 }
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack
-        .windows(needle.len())
-        .any(|window| window == needle)
+    haystack.windows(needle.len()).any(|window| window == needle)
 }

@@ -22,10 +22,7 @@ pub(super) fn builder(
     key: &PKeyRef<Private>,
     (not_before, not_after): (Timestamp, Timestamp),
 ) -> Result<X509Builder, PkiError> {
-    let invalid = |_| PkiError::Validity {
-        not_before,
-        not_after,
-    };
+    let invalid = |_| PkiError::Validity { not_before, not_after };
     // Whole seconds are all that a certificate can hold. OpenSSL would write an earlier year with a
     // minus sign, which nobody can read.
     if not_before.as_second() >= not_after.as_second() || not_before.as_second() < YEAR_0 {

@@ -153,11 +153,7 @@ impl ServerTls {
             let mode = ssl.verify_mode();
             inner.rules.watch(&mut ssl, mode, None)
         });
-        let peer = Peer {
-            name: peer.to_owned(),
-            verified: verdict.is_some(),
-            verdict,
-        };
+        let peer = Peer { name: peer.to_owned(), verified: verdict.is_some(), verdict };
         TlsStream::handshake(ssl, tcp, Side::Server, peer, patience)
     }
 }
@@ -173,10 +169,7 @@ impl ServerTlsBuilder {
     /// Adds a certificate chain and its key in PEM. May be called twice, for RSA beside ECDSA.
     #[must_use]
     pub fn identity_pem(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        let source = IdentitySource::Pem {
-            certificate: cert.into(),
-            key: key.into(),
-        };
+        let source = IdentitySource::Pem { certificate: cert.into(), key: key.into() };
         self.common.identities.push(source);
         self
     }
@@ -184,18 +177,14 @@ impl ServerTlsBuilder {
     /// Adds a certificate and key in PKCS#12.
     #[must_use]
     pub fn identity_pkcs12(mut self, file: impl Into<PathBuf>) -> Self {
-        self.common
-            .identities
-            .push(IdentitySource::Pkcs12(file.into()));
+        self.common.identities.push(IdentitySource::Pkcs12(file.into()));
         self
     }
 
     /// Adds an identity that has been loaded.
     #[must_use]
     pub fn identity(mut self, identity: Identity) -> Self {
-        self.common
-            .identities
-            .push(IdentitySource::Loaded(identity));
+        self.common.identities.push(IdentitySource::Loaded(identity));
         self
     }
 
@@ -336,16 +325,9 @@ impl ClientTls {
         let internal = |stack| Failure::internal(Side::Client, &peer, &stack);
         let mut ssl = Ssl::new(&inner.context).map_err(internal)?;
         let verdict = self.expect(&mut ssl, name).map_err(internal)?;
-        let port = tcp
-            .peer_addr()
-            .map(|address| address.port())
-            .unwrap_or_default();
+        let port = tcp.peer_addr().map(|address| address.port()).unwrap_or_default();
         inner.resumption.offer(&mut ssl, name, port);
-        let peer = Peer {
-            name: peer.clone(),
-            verdict,
-            verified: inner.verify,
-        };
+        let peer = Peer { name: peer.clone(), verdict, verified: inner.verify };
         TlsStream::handshake(ssl, tcp, Side::Client, peer, patience)
     }
 
@@ -371,11 +353,7 @@ impl ClientTls {
             ServerName::Dns(name) => param.set_host(name)?,
             ServerName::Ip(ip) => param.set_ip(*ip)?,
         }
-        Ok(Some(inner.rules.watch(
-            ssl,
-            SslVerifyMode::PEER,
-            Some(name.to_string()),
-        )))
+        Ok(Some(inner.rules.watch(ssl, SslVerifyMode::PEER, Some(name.to_string()))))
     }
 }
 
@@ -390,10 +368,7 @@ impl ClientTlsBuilder {
     /// The client's own certificate chain and key in PEM, for servers that ask.
     #[must_use]
     pub fn identity_pem(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        let source = IdentitySource::Pem {
-            certificate: cert.into(),
-            key: key.into(),
-        };
+        let source = IdentitySource::Pem { certificate: cert.into(), key: key.into() };
         self.common.identities.push(source);
         self
     }
@@ -401,18 +376,14 @@ impl ClientTlsBuilder {
     /// The client's own certificate and key in PKCS#12.
     #[must_use]
     pub fn identity_pkcs12(mut self, file: impl Into<PathBuf>) -> Self {
-        self.common
-            .identities
-            .push(IdentitySource::Pkcs12(file.into()));
+        self.common.identities.push(IdentitySource::Pkcs12(file.into()));
         self
     }
 
     /// The client's own identity, already loaded.
     #[must_use]
     pub fn identity(mut self, identity: Identity) -> Self {
-        self.common
-            .identities
-            .push(IdentitySource::Loaded(identity));
+        self.common.identities.push(IdentitySource::Loaded(identity));
         self
     }
 
@@ -465,12 +436,7 @@ impl ClientTlsBuilder {
     ///
     /// Everything that would otherwise fail with the first connection.
     pub fn build(self) -> Result<ClientTls, ConfigError> {
-        let Self {
-            common,
-            trust,
-            server_name,
-            accept_any_certificate,
-        } = self;
+        let Self { common, trust, server_name, accept_any_certificate } = self;
         if accept_any_certificate {
             if matches!(common.policy, Policy::Fips | Policy::Cnsa1 | Policy::Cnsa2) {
                 return Err(ConfigError::Incompatible(

@@ -84,12 +84,12 @@ impl ConfigError {
                     "a pin is sha256/ and the base64 of the SHA-256 of a public key (RFC 7469)",
                 )
                 .remedy("`sealpair cert show FILE` prints the pin of a certificate"),
-            Self::BadServerName(name) => Report::new(
-                Exit::Usage,
-                "bad-server-name",
-                format!("not a server name: {name}"),
-            )
-            .explain("it must be a DNS name (A-labels for international names) or an IP address"),
+            Self::BadServerName(name) => {
+                Report::new(Exit::Usage, "bad-server-name", format!("not a server name: {name}"))
+                    .explain(
+                        "it must be a DNS name (A-labels for international names) or an IP address",
+                    )
+            }
             Self::File { path, what, source } => {
                 let path = path.display();
                 new("file", format!("cannot read the {what} {path}"))
@@ -118,36 +118,24 @@ impl ConfigError {
             }
             Self::KeyMismatch { certificate, key } => {
                 let (certificate, key) = (certificate.display(), key.display());
-                new(
-                    "key-mismatch",
-                    "the private key does not belong to the certificate".to_owned(),
-                )
-                .explain(format!("certificate {certificate}, key {key}"))
-                .remedy("name the key that the certificate was made with (--cert, --key)")
-                .detail("certificate", certificate.to_string())
-                .detail("key", key.to_string())
+                new("key-mismatch", "the private key does not belong to the certificate".to_owned())
+                    .explain(format!("certificate {certificate}, key {key}"))
+                    .remedy("name the key that the certificate was made with (--cert, --key)")
+                    .detail("certificate", certificate.to_string())
+                    .detail("key", key.to_string())
             }
-            Self::KeyNotAllowed {
-                certificate,
-                policy,
-                reason,
-            } => {
+            Self::KeyNotAllowed { certificate, policy, reason } => {
                 let path = certificate.display();
-                new(
-                    "key-not-allowed",
-                    format!("the policy {policy} does not allow {path}"),
-                )
-                .explain(reason.clone())
-                .remedy("use a certificate with an allowed key, or another --policy")
-                .detail("file", path.to_string())
-                .detail("policy", policy.name())
+                new("key-not-allowed", format!("the policy {policy} does not allow {path}"))
+                    .explain(reason.clone())
+                    .remedy("use a certificate with an allowed key, or another --policy")
+                    .detail("file", path.to_string())
+                    .detail("policy", policy.name())
             }
-            Self::Library(stack) => Report::new(
-                Exit::Configuration,
-                "openssl",
-                "OpenSSL refused the configuration",
-            )
-            .explain(stack.to_string()),
+            Self::Library(stack) => {
+                Report::new(Exit::Configuration, "openssl", "OpenSSL refused the configuration")
+                    .explain(stack.to_string())
+            }
             Self::Malformed { path, what, source } => {
                 let path = path.display();
                 let report = new("malformed", format!("{path} holds no usable {what}"))
@@ -173,22 +161,15 @@ impl ConfigError {
                 "policy-unavailable",
                 format!("this OpenSSL cannot provide the policy {policy}"),
             )
-            .explain(format!(
-                "{} lacks: {}",
-                openssl::version::version(),
-                missing.join(", ")
-            ))
+            .explain(format!("{} lacks: {}", openssl::version::version(), missing.join(", ")))
             .remedy("use another --policy, or a build with another OpenSSL (--features vendored)")
             .detail("policy", policy.name())
             .detail("missing", missing.clone()),
             Self::WrongPassphrase(path) => {
                 let path = path.display();
-                new(
-                    "wrong-passphrase",
-                    format!("the passphrase does not open {path}"),
-                )
-                .remedy("check --key-pass-file: its first line is the passphrase")
-                .detail("file", path.to_string())
+                new("wrong-passphrase", format!("the passphrase does not open {path}"))
+                    .remedy("check --key-pass-file: its first line is the passphrase")
+                    .detail("file", path.to_string())
             }
         }
     }
@@ -205,10 +186,7 @@ impl std::error::Error for ConfigError {
         match self {
             Self::File { source, .. } => Some(source),
             Self::Library(stack) => Some(stack),
-            Self::Malformed {
-                source: Some(stack),
-                ..
-            } => Some(stack),
+            Self::Malformed { source: Some(stack), .. } => Some(stack),
             _ => None,
         }
     }

@@ -273,9 +273,7 @@ impl Failure {
             report = verdict.describe(report);
         } else if let Reason::Alert(alert) | Reason::OwnCertificateRefused(alert) = inner.reason {
             report = report.explain(format!("alert {alert}, {}", alert_name(alert)));
-            report = report
-                .detail("alert", alert)
-                .detail("alert_name", alert_name(alert));
+            report = report.detail("alert", alert).detail("alert_name", alert_name(alert));
         } else if let Some(wording) = &inner.wording {
             report = report.explain(format!("OpenSSL: {wording}"));
         }
@@ -287,13 +285,7 @@ impl Failure {
 
     /// The first line: what failed.
     fn message(&self) -> String {
-        let Inner {
-            reason,
-            peer,
-            side,
-            verdict,
-            ..
-        } = &*self.0;
+        let Inner { reason, peer, side, verdict, .. } = &*self.0;
         let whose = match side {
             Side::Client => format!("the certificate of {peer}"),
             Side::Server => format!("the certificate of the client {peer}"),
@@ -460,10 +452,7 @@ fn of_error(situation: &Situation<'_>, error: &ssl::Error) -> Reason {
     let Some(stack) = error.ssl_error() else {
         return Reason::Protocol;
     };
-    let ours = stack
-        .errors()
-        .iter()
-        .find(|error| error.library_code() == ERR_LIB_SSL);
+    let ours = stack.errors().iter().find(|error| error.library_code() == ERR_LIB_SSL);
     match ours.map(|error| error.reason_code()) {
         None => Reason::Internal,
         Some(
@@ -510,9 +499,8 @@ fn not_tls(situation: &Situation<'_>) -> Option<Reason> {
     if is_record {
         return None;
     }
-    const METHODS: [&[u8]; 8] = [
-        b"HTTP/", b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS", b"CONNECT",
-    ];
+    const METHODS: [&[u8]; 8] =
+        [b"HTTP/", b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS", b"CONNECT"];
     let http = METHODS.iter().any(|word| {
         let length = word.len().min(first.len());
         length >= 4 && first[..length] == word[..length]

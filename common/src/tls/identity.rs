@@ -33,10 +33,7 @@ impl Passphrase {
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let path = path.as_ref();
         let mut bytes = read_file(path, "passphrase")?;
-        let end = bytes
-            .iter()
-            .position(|byte| *byte == b'\n')
-            .unwrap_or(bytes.len());
+        let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
         bytes.truncate(end);
         if bytes.last() == Some(&b'\r') {
             bytes.pop();
@@ -121,22 +118,13 @@ impl Identity {
         let file = Pkcs12::from_der(&der).map_err(|stack| malformed(path, WHAT, Some(stack)))?;
         let passphrase = std::str::from_utf8(passphrase.map_or(&[][..], Passphrase::as_bytes))
             .map_err(|_| ConfigError::WrongPassphrase(path.to_owned()))?;
-        let parsed = file
-            .parse2(passphrase)
-            .map_err(|_| ConfigError::WrongPassphrase(path.to_owned()))?;
+        let parsed =
+            file.parse2(passphrase).map_err(|_| ConfigError::WrongPassphrase(path.to_owned()))?;
         let (Some(certificate), Some(key)) = (parsed.cert, parsed.pkey) else {
             return Err(malformed(path, WHAT, None));
         };
-        let chain = parsed
-            .ca
-            .map(|stack| stack.into_iter().collect())
-            .unwrap_or_default();
-        let identity = Self {
-            certificate,
-            chain,
-            key,
-            file: path.to_owned(),
-        };
+        let chain = parsed.ca.map(|stack| stack.into_iter().collect()).unwrap_or_default();
+        let identity = Self { certificate, chain, key, file: path.to_owned() };
         identity.check_pair(path)?;
         Ok(identity)
     }
@@ -153,12 +141,7 @@ impl Identity {
         file: impl Into<PathBuf>,
     ) -> Result<Self, ConfigError> {
         let file = file.into();
-        let identity = Self {
-            certificate,
-            chain,
-            key,
-            file: file.clone(),
-        };
+        let identity = Self { certificate, chain, key, file: file.clone() };
         identity.check_pair(&file)?;
         Ok(identity)
     }
@@ -211,9 +194,7 @@ impl Identity {
             policy,
             reason,
         };
-        parameters
-            .check_key(&*self.certificate.public_key()?)
-            .map_err(not_allowed)?;
+        parameters.check_key(&*self.certificate.public_key()?).map_err(not_allowed)?;
         // Fails for what the security level forbids: a short key, a weak digest.
         context
             .set_certificate(&self.certificate)
@@ -229,9 +210,7 @@ impl Identity {
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity")
-            .field("file", &self.file)
-            .finish_non_exhaustive()
+        f.debug_struct("Identity").field("file", &self.file).finish_non_exhaustive()
     }
 }
 
@@ -282,9 +261,7 @@ fn private_key(path: &Path, passphrase: Option<&Passphrase>) -> Result<PKey<Priv
 pub(super) fn read_file(path: &Path, what: &'static str) -> Result<Vec<u8>, ConfigError> {
     let read = || -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        File::open(path)?
-            .take(LONGEST_FILE + 1)
-            .read_to_end(&mut bytes)?;
+        File::open(path)?.take(LONGEST_FILE + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > LONGEST_FILE {
             return Err(io::Error::new(
                 io::ErrorKind::FileTooLarge,
@@ -293,11 +270,7 @@ pub(super) fn read_file(path: &Path, what: &'static str) -> Result<Vec<u8>, Conf
         }
         Ok(bytes)
     };
-    read().map_err(|source| ConfigError::File {
-        path: path.to_owned(),
-        what,
-        source,
-    })
+    read().map_err(|source| ConfigError::File { path: path.to_owned(), what, source })
 }
 
 pub(super) fn malformed(
@@ -305,9 +278,5 @@ pub(super) fn malformed(
     what: &'static str,
     source: Option<openssl::error::ErrorStack>,
 ) -> ConfigError {
-    ConfigError::Malformed {
-        path: path.to_owned(),
-        what,
-        source,
-    }
+    ConfigError::Malformed { path: path.to_owned(), what, source }
 }

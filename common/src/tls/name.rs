@@ -23,9 +23,7 @@ impl ServerName {
     /// (RFC 5890).
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let bad = || ConfigError::BadServerName(text.to_owned());
-        let bare = text
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'));
+        let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         if let Ok(ip) = bare.unwrap_or(text).parse::<IpAddr>() {
             return Ok(Self::Ip(ip));
         }
@@ -33,20 +31,14 @@ impl ServerName {
         let name = text.strip_suffix('.').unwrap_or(text);
         // RFC 1035 section 2.3.4: 255 octets on the wire, which leaves 253 characters of text.
         let fits = name.len() <= 253 && name.split('.').all(is_label);
-        if fits {
-            Ok(Self::Dns(name.to_ascii_lowercase()))
-        } else {
-            Err(bad())
-        }
+        if fits { Ok(Self::Dns(name.to_ascii_lowercase())) } else { Err(bad()) }
     }
 }
 
 /// Letters, digits, hyphens, and the underscore that is common inside private networks.
 fn is_label(label: &str) -> bool {
     (1..=63).contains(&label.len())
-        && label
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
 impl fmt::Display for ServerName {
@@ -74,18 +66,9 @@ mod tests {
         ] {
             assert_eq!(ServerName::parse(text).unwrap().to_string(), name);
         }
-        for bad in [
-            "",
-            ".",
-            "a..b",
-            "a\0b",
-            "a b",
-            "ü.example",
-            "[localhost]",
-            "a.b..",
-            "*.a",
-            "a/b",
-        ] {
+        for bad in
+            ["", ".", "a..b", "a\0b", "a b", "ü.example", "[localhost]", "a.b..", "*.a", "a/b"]
+        {
             assert!(ServerName::parse(bad).is_err(), "{bad}");
         }
     }

@@ -24,9 +24,7 @@ impl Patience {
     /// From now on for this long.
     pub fn for_next(span: Duration) -> Self {
         // A span that overflows the clock is one that nobody will wait to see the end of.
-        Instant::now()
-            .checked_add(span)
-            .map_or(Self::Forever, Self::Until)
+        Instant::now().checked_add(span).map_or(Self::Forever, Self::Until)
     }
 
     /// The moment at which waiting ends; `None` if never.
@@ -63,14 +61,7 @@ impl Pace {
     /// A transfer that begins now. `rate` is in bytes a second; 0 means none.
     pub fn begin(stall: Duration, grace: Duration, rate: u64) -> Self {
         let now = Instant::now();
-        Self {
-            stall,
-            grace,
-            rate,
-            began: now,
-            last: now,
-            bytes: 0,
-        }
+        Self { stall, grace, rate, began: now, last: now, bytes: 0 }
     }
 
     fn deadline(&self) -> Instant {
@@ -80,9 +71,7 @@ impl Pace {
         }
         // Saturating: a count that overflows here is far ahead of any rate.
         let due = Duration::from_millis(self.bytes.saturating_mul(1000) / self.rate);
-        self.began
-            .checked_add(self.grace + due)
-            .map_or(still, |slow| still.min(slow))
+        self.began.checked_add(self.grace + due).map_or(still, |slow| still.min(slow))
     }
 
     fn moved(&mut self, bytes: usize, now: Instant) {
@@ -111,10 +100,7 @@ mod tests {
             pace.moved(1, pace.began + second * S);
         }
         // Eight bytes are due after 80 ms, so the grace is all that is left.
-        assert_eq!(
-            pace.deadline(),
-            pace.began + 5 * S + Duration::from_millis(80)
-        );
+        assert_eq!(pace.deadline(), pace.began + 5 * S + Duration::from_millis(80));
     }
 
     #[test]

@@ -33,13 +33,8 @@ pub enum Policy {
 
 impl Policy {
     /// Every policy, in the order in which they are listed to people.
-    pub const ALL: [Self; 5] = [
-        Self::Intermediate,
-        Self::Modern,
-        Self::Fips,
-        Self::Cnsa1,
-        Self::Cnsa2,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Intermediate, Self::Modern, Self::Fips, Self::Cnsa1, Self::Cnsa2];
 
     /// The name on the command line and in reports.
     pub const fn name(self) -> &'static str {
@@ -76,10 +71,7 @@ impl FromStr for Policy {
     type Err = UnknownPolicy;
 
     fn from_str(text: &str) -> Result<Self, UnknownPolicy> {
-        Self::ALL
-            .into_iter()
-            .find(|policy| policy.name() == text)
-            .ok_or(UnknownPolicy)
+        Self::ALL.into_iter().find(|policy| policy.name() == text).ok_or(UnknownPolicy)
     }
 }
 
@@ -155,24 +147,15 @@ pub enum Availability {
 }
 
 const fn required(name: &'static str) -> Group {
-    Group {
-        name,
-        availability: Availability::Required,
-    }
+    Group { name, availability: Availability::Required }
 }
 
 const fn where_built(name: &'static str) -> Group {
-    Group {
-        name,
-        availability: Availability::WhereBuilt,
-    }
+    Group { name, availability: Availability::WhereBuilt }
 }
 
-const SUITES: &[&str] = &[
-    "TLS_AES_128_GCM_SHA256",
-    "TLS_AES_256_GCM_SHA384",
-    "TLS_CHACHA20_POLY1305_SHA256",
-];
+const SUITES: &[&str] =
+    &["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"];
 
 const GROUPS: &[Group] = &[
     where_built("X25519MLKEM768"),
@@ -256,9 +239,7 @@ impl Parameters {
                 if curve.is_some_and(|curve| self.curves.contains(&curve)) {
                     return Ok(());
                 }
-                let name = curve
-                    .and_then(|curve| curve.long_name().ok())
-                    .unwrap_or("unnamed");
+                let name = curve.and_then(|curve| curve.long_name().ok()).unwrap_or("unnamed");
                 format!("an ECDSA key on the curve {name}")
             }
             Id::ED25519 => "an Ed25519 key".to_owned(),
@@ -266,14 +247,8 @@ impl Parameters {
             Id::DSA => "a DSA key".to_owned(),
             other => format!("a key of type {}", other.as_raw()),
         };
-        let rsa = self
-            .rsa_bits
-            .map(|bits| format!(" or RSA from {bits} bits"))
-            .unwrap_or_default();
-        Err(format!(
-            "it has {found}; {} allows ECDSA on P-256 or P-384{rsa}",
-            self.source
-        ))
+        let rsa = self.rsa_bits.map(|bits| format!(" or RSA from {bits} bits")).unwrap_or_default();
+        Err(format!("it has {found}; {} allows ECDSA on P-256 or P-384{rsa}", self.source))
     }
 
     /// Puts the parameters into a context.
@@ -287,13 +262,12 @@ impl Parameters {
         context: &mut SslContextBuilder,
     ) -> Result<(), ConfigError> {
         let groups = self.groups_built_in()?;
-        self.try_apply(context, &groups)
-            .map_err(|cause| match self.missing() {
-                Ok(missing) if !missing.is_empty() => {
-                    ConfigError::PolicyUnavailable { policy, missing }
-                }
-                _ => ConfigError::Library(cause),
-            })?;
+        self.try_apply(context, &groups).map_err(|cause| match self.missing() {
+            Ok(missing) if !missing.is_empty() => {
+                ConfigError::PolicyUnavailable { policy, missing }
+            }
+            _ => ConfigError::Library(cause),
+        })?;
         // set_cipher_list skips names it does not know as long as it knows one of them.
         let missing = self.missing_ciphers()?;
         if missing.is_empty() {
@@ -342,36 +316,17 @@ impl Parameters {
     fn missing(&self) -> Result<Vec<&'static str>, ConfigError> {
         let mut missing = self.missing_ciphers()?;
         let mut probe = probe()?;
-        let required = self
-            .groups
-            .iter()
-            .filter(|g| g.availability == Availability::Required);
-        missing.extend(
-            required
-                .map(|g| g.name)
-                .filter(|n| probe.set_groups_list(n).is_err()),
-        );
-        missing.extend(
-            self.signatures
-                .iter()
-                .filter(|n| probe.set_sigalgs_list(n).is_err()),
-        );
+        let required = self.groups.iter().filter(|g| g.availability == Availability::Required);
+        missing.extend(required.map(|g| g.name).filter(|n| probe.set_groups_list(n).is_err()));
+        missing.extend(self.signatures.iter().filter(|n| probe.set_sigalgs_list(n).is_err()));
         Ok(missing)
     }
 
     fn missing_ciphers(&self) -> Result<Vec<&'static str>, ConfigError> {
         let mut probe = probe()?;
         let mut missing = Vec::new();
-        missing.extend(
-            self.suites
-                .iter()
-                .filter(|name| probe.set_ciphersuites(name).is_err()),
-        );
-        missing.extend(
-            self.ciphers
-                .iter()
-                .filter(|name| probe.set_cipher_list(name).is_err()),
-        );
+        missing.extend(self.suites.iter().filter(|name| probe.set_ciphersuites(name).is_err()));
+        missing.extend(self.ciphers.iter().filter(|name| probe.set_cipher_list(name).is_err()));
         Ok(missing)
     }
 }
@@ -414,11 +369,7 @@ mod tests {
     #[test]
     fn what_the_library_lacks_is_named() {
         static ODD: Parameters = Parameters {
-            groups: &[
-                required("X25519"),
-                required("no-such-group"),
-                where_built("nor-this"),
-            ],
+            groups: &[required("X25519"), required("no-such-group"), where_built("nor-this")],
             ciphers: &["ECDHE-ECDSA-AES128-GCM-SHA256", "NO-SUCH-CIPHER"],
             source: "",
             oldest: Protocol::Tls12,
@@ -431,9 +382,7 @@ mod tests {
         };
         let mut context = SslContext::builder(SslMethod::tls()).unwrap();
         let error = ODD.apply(Policy::Modern, &mut context).unwrap_err();
-        let ConfigError::PolicyUnavailable { missing, .. } = error else {
-            panic!("{error}")
-        };
+        let ConfigError::PolicyUnavailable { missing, .. } = error else { panic!("{error}") };
         assert_eq!(missing, ["NO-SUCH-CIPHER", "no-such-group"]);
     }
 }

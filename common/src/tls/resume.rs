@@ -32,10 +32,7 @@ impl Resumption {
     /// Sees to it that sessions of the context's connections are kept.
     pub(super) fn install(context: &mut SslContextBuilder) -> Result<Self, ErrorStack> {
         let index = Ssl::new_ex_index::<Server>()?;
-        let resumption = Self {
-            store: Arc::default(),
-            index: Some(index),
-        };
+        let resumption = Self { store: Arc::default(), index: Some(index) };
         context
             .set_session_cache_mode(SslSessionCacheMode::CLIENT | SslSessionCacheMode::NO_INTERNAL);
         let keeper = resumption.clone();

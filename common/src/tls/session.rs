@@ -42,9 +42,7 @@ impl TlsSession {
         let cipher = ssl.current_cipher();
         let signature = match side {
             Side::Client => ffi::peer_signature(ssl).and_then(|nids| {
-                let key = ssl
-                    .peer_certificate()
-                    .and_then(|leaf| leaf.public_key().ok());
+                let key = ssl.peer_certificate().and_then(|leaf| leaf.public_key().ok());
                 scheme(nids, key.map(|key| key.id()))
             }),
             Side::Server => ffi::own_signature(ssl)
@@ -94,14 +92,8 @@ impl fmt::Display for TlsSession {
 /// OpenSSL leaves the leaf out of the chain on the server's side, and has no chain on a resumed
 /// session.
 fn peer_chain(ssl: &SslRef, side: Side) -> Vec<CertificateFacts> {
-    let sent = ssl
-        .peer_cert_chain()
-        .into_iter()
-        .flatten()
-        .map(CertificateFacts::of);
-    let leaf = ssl
-        .peer_certificate()
-        .map(|leaf| CertificateFacts::of(&leaf));
+    let sent = ssl.peer_cert_chain().into_iter().flatten().map(CertificateFacts::of);
+    let leaf = ssl.peer_certificate().map(|leaf| CertificateFacts::of(&leaf));
     match side {
         Side::Client if ssl.peer_cert_chain().is_some() => sent.collect(),
         _ => leaf.into_iter().chain(sent).collect(),

@@ -213,10 +213,7 @@ fn note_wake_up(deadline: Option<Instant>, in_force: &mut Option<Duration>) -> i
 }
 
 fn is_wake_up(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-    )
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 /// `WouldBlock` is what OpenSSL's BIO takes for "try again", which leaves the TLS state intact: after a
@@ -243,16 +240,10 @@ mod tests {
         near.write_all(b"question").unwrap();
         far.set_nonblocking(true).unwrap();
         let mut buf = [0; 16];
-        assert_eq!(
-            far.read(&mut buf).unwrap_err().kind(),
-            io::ErrorKind::WouldBlock
-        );
+        assert_eq!(far.read(&mut buf).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         far.set_nonblocking(false).unwrap();
         near.reading = Patience::Now;
-        assert_eq!(
-            near.read(&mut buf).unwrap_err().kind(),
-            io::ErrorKind::WouldBlock
-        );
+        assert_eq!(near.read(&mut buf).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         assert_eq!(far.read(&mut buf).unwrap(), 8);
     }
 
@@ -261,18 +252,12 @@ mod tests {
         let (mut near, _far) = pair();
         let began = Instant::now();
         near.reading = Patience::for_next(Duration::from_millis(30));
-        assert_eq!(
-            near.read(&mut [0; 1]).unwrap_err().kind(),
-            io::ErrorKind::WouldBlock
-        );
+        assert_eq!(near.read(&mut [0; 1]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         assert!(began.elapsed() >= Duration::from_millis(29));
         // A timeout in force that is shorter than what is left must not end a later wait.
         near.reading = Patience::for_next(Duration::from_millis(90));
         let began = Instant::now();
-        assert_eq!(
-            near.read(&mut [0; 1]).unwrap_err().kind(),
-            io::ErrorKind::WouldBlock
-        );
+        assert_eq!(near.read(&mut [0; 1]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         assert!(began.elapsed() >= Duration::from_millis(89));
     }
 
@@ -289,10 +274,7 @@ mod tests {
     fn a_deadline_that_has_passed_is_seen_before_the_wait() {
         let (mut near, _far) = pair();
         near.reading = Patience::Until(Instant::now());
-        assert_eq!(
-            near.read(&mut [0; 1]).unwrap_err().kind(),
-            io::ErrorKind::WouldBlock
-        );
+        assert_eq!(near.read(&mut [0; 1]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]
@@ -303,10 +285,7 @@ mod tests {
         let mut buf = [0; 64];
         assert_eq!(near.read(&mut buf).unwrap(), 12);
         assert_eq!(near.first_bytes(), b"HTTP/1.1");
-        assert_eq!(
-            near.read(&mut buf).unwrap_err().kind(),
-            io::ErrorKind::UnexpectedEof
-        );
+        assert_eq!(near.read(&mut buf).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert!(near.has_ended());
     }
 }

@@ -56,25 +56,14 @@ impl TlsStream {
         peer: Peer,
         patience: Patience,
     ) -> Result<Self, Failure> {
-        let Peer {
-            name,
-            verdict,
-            verified,
-        } = peer;
+        let Peer { name, verdict, verified } = peer;
         let mut socket = Socket::new(tcp);
         socket.set_reading(patience);
         socket.set_writing(patience);
         let inner =
             SslStream::new(ssl, socket).map_err(|stack| Failure::internal(side, &name, &stack))?;
-        let mut stream = Self {
-            inner,
-            side,
-            peer: name,
-            verdict,
-            verified,
-            broken: false,
-            closed: false,
-        };
+        let mut stream =
+            Self { inner, side, peer: name, verdict, verified, broken: false, closed: false };
         let done = match side {
             Side::Client => stream.inner.connect(),
             Side::Server => stream.inner.accept(),

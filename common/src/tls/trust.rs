@@ -79,11 +79,7 @@ impl Trust {
         if self.is_system() {
             return "the system's trust store".to_owned();
         }
-        let files: Vec<String> = self
-            .files
-            .iter()
-            .map(|path| path.display().to_string())
-            .collect();
+        let files: Vec<String> = self.files.iter().map(|path| path.display().to_string()).collect();
         match files.is_empty() {
             true => "the certificates given".to_owned(),
             false => files.join(", "),
@@ -116,11 +112,7 @@ impl Trust {
             flags |= X509VerifyFlags::CRL_CHECK | X509VerifyFlags::CRL_CHECK_ALL;
         }
         store.set_flags(flags)?;
-        Ok(LoadedTrust {
-            store,
-            anchors,
-            digest: digest.finish(),
-        })
+        Ok(LoadedTrust { store, anchors, digest: digest.finish() })
     }
 }
 
@@ -175,10 +167,7 @@ fn crls(path: &Path) -> Result<(Vec<X509Crl>, Vec<u8>), ConfigError> {
     const WHAT: &str = "certificate revocation list";
     const BEGIN: &[u8] = b"-----BEGIN X509 CRL-----";
     let pem = read_file(path, WHAT)?;
-    let starts = pem
-        .windows(BEGIN.len())
-        .enumerate()
-        .filter(|(_, window)| *window == BEGIN);
+    let starts = pem.windows(BEGIN.len()).enumerate().filter(|(_, window)| *window == BEGIN);
     let lists = starts
         .map(|(at, _)| X509Crl::from_pem(&pem[at..]))
         .collect::<Result<Vec<_>, _>>()
@@ -208,18 +197,11 @@ impl FromStr for Pin {
     fn from_str(text: &str) -> Result<Self, ConfigError> {
         let bad = || ConfigError::BadPin(text.to_owned());
         let digits = text.strip_prefix("sha256/").ok_or_else(bad)?;
-        let digits = digits
-            .strip_prefix('/')
-            .filter(|d| d.len() == 44)
-            .unwrap_or(digits);
+        let digits = digits.strip_prefix('/').filter(|d| d.len() == 44).unwrap_or(digits);
         let bytes = base64::decode_block(digits).map_err(|_| bad())?;
         // The encoder's own output is the only accepted form: 44 characters, one of them padding.
         let pin = Self(bytes.try_into().map_err(|_| bad())?);
-        if base64::encode_block(&pin.0) == digits {
-            Ok(pin)
-        } else {
-            Err(bad())
-        }
+        if base64::encode_block(&pin.0) == digits { Ok(pin) } else { Err(bad()) }
     }
 }
 
@@ -246,10 +228,7 @@ mod tests {
         assert_eq!(pin.to_string(), text);
         assert_eq!(text.replacen('/', "//", 1).parse::<Pin>().unwrap(), pin);
         let slash = format!("sha256//{}", "/".repeat(42) + "8=");
-        assert!(
-            slash.parse::<Pin>().is_ok(),
-            "a pin may itself begin with a slash"
-        );
+        assert!(slash.parse::<Pin>().is_ok(), "a pin may itself begin with a slash");
         for bad in [
             "",
             "sha256/",
@@ -267,10 +246,7 @@ mod tests {
     fn a_file_without_a_list_or_certificate_is_refused_by_name() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let path = file.path().display().to_string();
-        for trust in [
-            Trust::system().file(file.path()),
-            Trust::system().crl_file(file.path()),
-        ] {
+        for trust in [Trust::system().file(file.path()), Trust::system().crl_file(file.path())] {
             let error = trust.load().err().unwrap();
             assert!(error.to_string().contains(&path), "{error}");
         }

@@ -80,14 +80,8 @@ impl Verdict {
             self.depth,
             shorten(&certificate.subject),
             shorten(&certificate.issuer),
-            certificate
-                .not_before
-                .as_deref()
-                .unwrap_or("an unreadable date"),
-            certificate
-                .not_after
-                .as_deref()
-                .unwrap_or("an unreadable date"),
+            certificate.not_before.as_deref().unwrap_or("an unreadable date"),
+            certificate.not_after.as_deref().unwrap_or("an unreadable date"),
             self.wanted,
         );
         // A struct of strings cannot fail to serialize.
@@ -156,13 +150,7 @@ impl Rules {
             let code = context.error();
             let certificate = context.current_cert().map(CertificateFacts::of);
             // The first verdict counts: the callback may be called again for its consequences.
-            let _ = found.0.set(Verdict {
-                code,
-                depth,
-                certificate,
-                rule,
-                wanted,
-            });
+            let _ = found.0.set(Verdict { code, depth, certificate, rule, wanted });
             false
         };
         if !ok {
@@ -176,9 +164,7 @@ impl Rules {
         if depth != 0 {
             return true;
         }
-        let key = context
-            .current_cert()
-            .and_then(|certificate| certificate.public_key().ok());
+        let key = context.current_cert().and_then(|certificate| certificate.public_key().ok());
         if let Some(Err(reason)) = key.map(|key| self.parameters.check_key(&key)) {
             context.set_error(X509VerifyResult::APPLICATION_VERIFICATION);
             let wanted = format!("policy: {}", self.policy);
@@ -196,9 +182,6 @@ impl Rules {
         let Some(chain) = context.chain() else {
             return false;
         };
-        chain
-            .iter()
-            .filter_map(Pin::of)
-            .any(|pin| self.pins.contains(&pin))
+        chain.iter().filter_map(Pin::of).any(|pin| self.pins.contains(&pin))
     }
 }

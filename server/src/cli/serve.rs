@@ -10,9 +10,7 @@ use clap::{Args, ValueEnum};
 use sealpair_common::escape::Escaped;
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
-use sealpair_common::tls::{
-    ClientAuth, Passphrase, Policy, ServerTls, Trust, openssl_version,
-};
+use sealpair_common::tls::{ClientAuth, Passphrase, Policy, ServerTls, Trust, openssl_version};
 use sealpair_common::units::{parse_duration, parse_rate, parse_size};
 use sealpair_server::handler::FileHandler;
 use sealpair_server::{Limits, Server, ServerHandle, listen};
@@ -148,13 +146,9 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
     }
     let handler = FileHandler::open(&args.dir)
         .map_err(|error| {
-            Report::new(
-                Exit::Configuration,
-                "root",
-                format!("cannot serve {}", args.dir.display()),
-            )
-            .explain(error.to_string())
-            .remedy("name a directory that exists and that this user may read")
+            Report::new(Exit::Configuration, "root", format!("cannot serve {}", args.dir.display()))
+                .explain(error.to_string())
+                .remedy("name a directory that exists and that this user may read")
         })?
         .writable(args.writable)
         .dotfiles(args.dotfiles);
@@ -197,15 +191,16 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
 
 impl ServeArgs {
     fn limits(&self) -> Limits {
-        let mut limits = Limits::default();
-        limits.max_connections = self.max_connections;
-        limits.handshake = self.handshake_timeout;
-        limits.head = self.head_timeout;
-        limits.idle = self.idle_timeout;
-        limits.min_rate = self.min_rate;
-        limits.drain = self.drain_timeout;
-        limits.max_body = self.max_body;
-        limits
+        Limits {
+            max_connections: self.max_connections,
+            handshake: self.handshake_timeout,
+            head: self.head_timeout,
+            idle: self.idle_timeout,
+            min_rate: self.min_rate,
+            drain: self.drain_timeout,
+            max_body: self.max_body,
+            ..Limits::default()
+        }
     }
 
     /// For every `--listen`, the addresses that it stands for.
@@ -380,4 +375,3 @@ fn stop_on_signal(mut signals: Signals, handle: ServerHandle) -> Result<(), Repo
 fn unexpected(message: &str, error: &io::Error) -> Report {
     Report::new(Exit::Unexpected, "unexpected", message).explain(error.to_string())
 }
-

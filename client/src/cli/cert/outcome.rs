@@ -33,10 +33,8 @@ impl Outcome {
         match written.and_then(|()| stdout.flush()) {
             // `| head` has seen enough; the work is done.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(
-                    Report::new(Exit::LocalIo, "output", "cannot write to standard output")
-                        .explain(error.to_string()),
-                )
+                Err(Report::new(Exit::LocalIo, "output", "cannot write to standard output")
+                    .explain(error.to_string()))
             }
             _ => Ok(self.exit),
         }

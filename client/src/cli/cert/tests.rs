@@ -47,9 +47,7 @@ impl Place {
 
     fn check(&self, name: &str, more: &[&str]) -> Exit {
         let file = self.path(name);
-        outcome(&[&["check", &file][..], more].concat())
-            .unwrap()
-            .exit
+        outcome(&[&["check", &file][..], more].concat()).unwrap().exit
     }
 }
 
@@ -57,13 +55,7 @@ impl Place {
 fn init_makes_a_private_directory_and_does_not_overwrite() {
     let top = TempDir::new().unwrap();
     let directory = top.path().join("new");
-    let words = [
-        "init",
-        "--dir",
-        directory.to_str().unwrap(),
-        "--name",
-        "My CA",
-    ];
+    let words = ["init", "--dir", directory.to_str().unwrap(), "--name", "My CA"];
     let first = outcome(&[&words[..], &["--days", "10", "--key-type", "p384"]].concat());
     let first = first.unwrap();
     assert_eq!(first.document["facts"]["subject"], "CN=My CA");
@@ -101,16 +93,10 @@ fn issue_writes_a_pair_that_check_and_show_read() {
     assert_eq!(key.permissions().mode() & 0o777, 0o600);
 
     assert_eq!(place.check("server.pem", &[]), Exit::Done);
-    assert_eq!(
-        place.check("server.pem", &["--within", "91d"]),
-        Exit::Unexpected
-    );
+    assert_eq!(place.check("server.pem", &["--within", "91d"]), Exit::Unexpected);
     let show = outcome(&["show", &place.path("server.pem")]).unwrap();
     assert_eq!(show.document["certificates"][0], issued.document["facts"]);
-    assert!(
-        show.text
-            .contains("DNS:localhost\n                 IP:127.0.0.1\n")
-    );
+    assert!(show.text.contains("DNS:localhost\n                 IP:127.0.0.1\n"));
 
     let again = place.issue(&words).unwrap_err();
     assert!(matches!(again, PkiError::Exists { .. }), "{again:?}");
@@ -121,37 +107,15 @@ fn issue_writes_a_pair_that_check_and_show_read() {
 fn validity_may_lie_in_the_past_or_in_the_future() {
     let place = Place::new();
     let out = place.path("old");
-    let past = [
-        "a.example",
-        "--not-before",
-        "-2d",
-        "--not-after",
-        "-1d",
-        "--out",
-        &out,
-    ];
+    let past = ["a.example", "--not-before", "-2d", "--not-after", "-1d", "--out", &out];
     let issued = place.issue(&past).unwrap();
     assert!(issued.text.contains("ago)"), "{}", issued.text);
-    assert_eq!(
-        place.check("old.pem", &["--within", "0s"]),
-        Exit::Unexpected
-    );
+    assert_eq!(place.check("old.pem", &["--within", "0s"]), Exit::Unexpected);
 
     let out = place.path("far");
-    let far = [
-        "a.example",
-        "--not-before",
-        "+1d",
-        "--not-after",
-        "2100-01-01",
-        "--out",
-        &out,
-    ];
+    let far = ["a.example", "--not-before", "+1d", "--not-after", "2100-01-01", "--out", &out];
     let issued = place.issue(&far).unwrap();
-    assert_eq!(
-        issued.document["facts"]["not_after"],
-        "2100-01-01T00:00:00Z"
-    );
+    assert_eq!(issued.document["facts"]["not_after"], "2100-01-01T00:00:00Z");
     assert_eq!(issued.document["outlives_authority"], true);
 
     let backwards = ["a.example", "--not-after", "-2d"];

@@ -19,10 +19,7 @@ fn an_authority_signs_leaves_only() {
     assert!(facts.starts().unwrap() < Timestamp::now());
 
     let other = Authority::create(&AuthorityOptions::new()).unwrap();
-    assert_ne!(
-        CertificateFacts::of(other.certificate()).subject,
-        facts.subject
-    );
+    assert_ne!(CertificateFacts::of(other.certificate()).subject, facts.subject);
 }
 
 #[test]
@@ -96,14 +93,7 @@ fn an_intermediate_is_served_and_its_root_is_not() {
     let served = read::read_certificates(&path.join("leaf.pem"), None).unwrap();
     assert_eq!(served.len(), 2);
     assert_eq!(CertificateFacts::of(&served[1]).subject, "CN=Middle");
-    let verify = [
-        "verify",
-        "-CAfile",
-        "top.pem",
-        "-untrusted",
-        "leaf.pem",
-        "leaf.pem",
-    ];
+    let verify = ["verify", "-CAfile", "top.pem", "-untrusted", "leaf.pem", "leaf.pem"];
     openssl_ok(path, &verify);
     fs::write(path.join("leaf.p12"), issued.pkcs12("x", "leaf").unwrap()).unwrap();
     let archive = read::read_certificates(&path.join("leaf.p12"), Some("x")).unwrap();
@@ -132,16 +122,8 @@ fn files_that_are_no_authority_are_refused() {
     let authority = authority_in(&directory, KeyAlgorithm::P256);
     let request = LeafRequest::server(["localhost"]).unwrap();
     save(&authority.issue(&request).unwrap(), &directory);
-    let encrypt = [
-        "pkey",
-        "-in",
-        "ca.key",
-        "-aes256",
-        "-passout",
-        "pass:secret",
-        "-out",
-        "encrypted.key",
-    ];
+    let encrypt =
+        ["pkey", "-in", "ca.key", "-aes256", "-passout", "pass:secret", "-out", "encrypted.key"];
     openssl_ok(directory.path(), &encrypt);
     fs::write(path("empty"), "").unwrap();
     let ed25519 = [

@@ -43,9 +43,7 @@ fn patched(certificate: &X509, old: &[u8], new: &[u8]) -> X509 {
 
 fn with_sans(der: &[u8]) -> Vec<String> {
     let certificate = certificate(|builder| {
-        builder
-            .append_extension(extension("2.5.29.17", der))
-            .unwrap();
+        builder.append_extension(extension("2.5.29.17", der)).unwrap();
     });
     CertificateFacts::of(&certificate).sans
 }
@@ -57,24 +55,14 @@ fn the_facts_agree_with_openssl() {
     let facts = CertificateFacts::of(authority.certificate());
     let path = directory.path();
     let show = |option: &str| {
-        let text = openssl_ok(
-            path,
-            &["x509", "-in", "ca.pem", "-noout", option, "-sha256"],
-        );
+        let text = openssl_ok(path, &["x509", "-in", "ca.pem", "-noout", option, "-sha256"]);
         text.trim().split_once('=').unwrap().1.to_owned()
     };
     assert_eq!(facts.serial, show("-serial").to_lowercase());
-    assert_eq!(
-        facts.sha256,
-        show("-fingerprint").replace(':', "").to_lowercase()
-    );
+    assert_eq!(facts.sha256, show("-fingerprint").replace(':', "").to_lowercase());
     let pipeline = "openssl x509 -in ca.pem -pubkey -noout | openssl pkey -pubin -outform der \
                     | openssl dgst -sha256 -binary | openssl base64";
-    let pin = Command::new("sh")
-        .args(["-c", pipeline])
-        .current_dir(path)
-        .output()
-        .unwrap();
+    let pin = Command::new("sh").args(["-c", pipeline]).current_dir(path).output().unwrap();
     let pin = String::from_utf8(pin.stdout).unwrap();
     assert_eq!(facts.spki_pin, format!("sha256/{}", pin.trim()));
     assert_eq!(facts.key, "EC P-384");
@@ -93,10 +81,7 @@ fn an_empty_certificate_has_facts() {
     assert_eq!(facts.ends(), None);
     assert_eq!(facts.key, "unknown");
     assert_eq!(facts.spki_pin, "");
-    assert_eq!(
-        facts.renewal(Timestamp::now(), Duration::ZERO),
-        Renewal::Due
-    );
+    assert_eq!(facts.renewal(Timestamp::now(), Duration::ZERO), Renewal::Due);
 }
 
 #[test]
@@ -115,10 +100,7 @@ fn years_before_1970_and_up_to_9999() {
         assert_eq!(facts.not_after.as_deref(), Some(shown));
         assert_eq!(facts.renewal(now, Duration::from_secs(60)), renewal);
         if asn1.starts_with("9999") {
-            assert_eq!(
-                facts.ends().unwrap().as_second(),
-                Timestamp::MAX.as_second()
-            );
+            assert_eq!(facts.ends().unwrap().as_second(), Timestamp::MAX.as_second());
         } else {
             assert_eq!(facts.ends().unwrap().to_string(), shown);
         }
@@ -195,20 +177,12 @@ fn malformed_alternative_names_are_shown() {
 #[test]
 fn malformed_extensions_and_numbers() {
     let certificate = certificate(|builder| {
-        builder
-            .append_extension(extension("2.5.29.15", b"\x03\x00"))
-            .unwrap();
-        builder
-            .append_extension(extension("2.5.29.19", b"\x30\x03\x01\x01\xff"))
-            .unwrap();
+        builder.append_extension(extension("2.5.29.15", b"\x03\x00")).unwrap();
+        builder.append_extension(extension("2.5.29.19", b"\x30\x03\x01\x01\xff")).unwrap();
         let purposes = b"\x30\x0c\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x02\x06\x00";
-        builder
-            .append_extension(extension("2.5.29.37", purposes))
-            .unwrap();
+        builder.append_extension(extension("2.5.29.37", purposes)).unwrap();
         let serial = BigNum::from_dec_str("-255").unwrap();
-        builder
-            .set_serial_number(&Asn1Integer::from_bn(&serial).unwrap())
-            .unwrap();
+        builder.set_serial_number(&Asn1Integer::from_bn(&serial).unwrap()).unwrap();
     });
     let facts = CertificateFacts::of(&certificate);
     assert_eq!(facts.key_usage, ["#0300"]);
@@ -229,11 +203,7 @@ fn kinds_of_keys() {
     assert_eq!(key_of(&PKey::ec_gen("secp256k1").unwrap()), "EC secp256k1");
     // An algorithm that nobody knows: the number of id-ecPublicKey, changed.
     let good = certificate(|_| {});
-    let unknown = patched(
-        &good,
-        b"\x2a\x86\x48\xce\x3d\x02\x01",
-        b"\x2a\x86\x48\xce\x3d\x02\x7f",
-    );
+    let unknown = patched(&good, b"\x2a\x86\x48\xce\x3d\x02\x01", b"\x2a\x86\x48\xce\x3d\x02\x7f");
     let facts = CertificateFacts::of(&unknown);
     assert_eq!(facts.key, "1.2.840.10045.2.127");
     assert!(facts.spki_pin.starts_with("sha256/"));
@@ -243,9 +213,7 @@ fn kinds_of_keys() {
 fn no_damaged_octet_makes_inspection_fail() {
     let authority = Authority::create(&AuthorityOptions::new()).unwrap();
     let names = ["localhost", "127.0.0.1"];
-    let issued = authority
-        .issue(&LeafRequest::server(names).unwrap())
-        .unwrap();
+    let issued = authority.issue(&LeafRequest::server(names).unwrap()).unwrap();
     let der = issued.certificate().to_der().unwrap();
     let mut read = 0;
     for at in 0..der.len() {
@@ -258,10 +226,7 @@ fn no_damaged_octet_makes_inspection_fail() {
             }
         }
     }
-    assert!(
-        read > der.len(),
-        "most of them have to reach the inspection"
-    );
+    assert!(read > der.len(), "most of them have to reach the inspection");
     let left = openssl::error::Error::get();
     assert!(left.is_none(), "left in OpenSSL's queue: {left:?}");
 }
@@ -269,27 +234,18 @@ fn no_damaged_octet_makes_inspection_fail() {
 #[test]
 fn a_chain_is_due_when_any_of_it_is() {
     let make = |end: i64| {
-        let options = AuthorityOptions::new()
-            .not_before(days(-100))
-            .not_after(days(end));
+        let options = AuthorityOptions::new().not_before(days(-100)).not_after(days(end));
         Authority::create(&options).unwrap()
     };
     let (long, short, past) = (make(100), make(10), make(-1));
     let month = Duration::from_secs(30 * 86_400);
     let now = Timestamp::now();
     let check = |chain: &[&Authority], within| {
-        renewal(
-            chain.iter().map(|authority| authority.certificate()),
-            now,
-            within,
-        )
+        renewal(chain.iter().map(|authority| authority.certificate()), now, within)
     };
     assert_eq!(check(&[&long], month), Renewal::Fine);
     assert_eq!(check(&[&long, &short], month), Renewal::Due);
-    assert_eq!(
-        check(&[&long, &short], Duration::from_secs(60)),
-        Renewal::Fine
-    );
+    assert_eq!(check(&[&long, &short], Duration::from_secs(60)), Renewal::Fine);
     assert_eq!(check(&[&past, &long], Duration::ZERO), Renewal::Due);
     assert_eq!(check(&[&long], Duration::MAX), Renewal::Due);
     let facts = [&long, &past, &short].map(|a| CertificateFacts::of(a.certificate()));

@@ -27,10 +27,8 @@ fn openssl_verifies_leaves_of_every_algorithm_under_every_algorithm() {
             }
             let client = verify(&directory, &["-purpose", "sslclient", "leaf.pem"]);
             assert!(!client.status.success(), "a server is not a client");
-            let key = openssl_ok(
-                directory.path(),
-                &["pkey", "-in", "leaf.key", "-check", "-noout"],
-            );
+            let key =
+                openssl_ok(directory.path(), &["pkey", "-in", "leaf.key", "-check", "-noout"]);
             assert!(key.contains("valid"), "{key}");
 
             let facts = CertificateFacts::of(issued.certificate());
@@ -58,15 +56,10 @@ fn openssl_verifies_leaves_of_every_algorithm_under_every_algorithm() {
 fn a_server_certificate_has_what_rfc_5280_and_9525_ask_for() {
     let authority = Authority::create(&AuthorityOptions::new()).unwrap();
     let names = ["10.0.0.1", "b.example", "a.example", "B.example"];
-    let issued = authority
-        .issue(&LeafRequest::server(names).unwrap())
-        .unwrap();
+    let issued = authority.issue(&LeafRequest::server(names).unwrap()).unwrap();
     let facts = CertificateFacts::of(issued.certificate());
     assert_eq!(facts.subject, "CN=b.example");
-    assert_eq!(
-        facts.sans,
-        ["IP:10.0.0.1", "DNS:b.example", "DNS:a.example"]
-    );
+    assert_eq!(facts.sans, ["IP:10.0.0.1", "DNS:b.example", "DNS:a.example"]);
     assert_eq!(facts.key_usage, ["digitalSignature"]);
     assert_eq!(facts.extended_key_usage, ["serverAuth"]);
     assert!(!facts.is_ca);
@@ -103,11 +96,7 @@ fn client_certificates() {
     let authority = authority_in(&directory, KeyAlgorithm::P256);
     for (names, subject, sans) in [
         (&["alice"][..], "CN=alice", &[][..]),
-        (
-            &["alice@example.org", "Alice, Ms."],
-            "CN=\"Alice, Ms.\"",
-            &["EMAIL:alice@example.org"],
-        ),
+        (&["alice@example.org", "Alice, Ms."], "CN=\"Alice, Ms.\"", &["EMAIL:alice@example.org"]),
         (&["10.0.0.1"], "CN=10.0.0.1", &["IP:10.0.0.1"]),
     ] {
         let request = LeafRequest::client(names).unwrap();
@@ -129,10 +118,9 @@ fn expired_and_not_yet_valid_certificates_can_be_made_and_are_refused() {
     let directory = TempDir::new().unwrap();
     let authority = authority_in(&directory, KeyAlgorithm::P256);
     let request = LeafRequest::server(["localhost"]).unwrap();
-    for (begin, end, reason) in [
-        (-2, -1, "certificate has expired"),
-        (1, 2, "certificate is not yet valid"),
-    ] {
+    for (begin, end, reason) in
+        [(-2, -1, "certificate has expired"), (1, 2, "certificate is not yet valid")]
+    {
         let request = request.clone().not_before(days(begin)).not_after(days(end));
         save(&authority.issue(&request).unwrap(), &directory);
         let output = verify(&directory, &["leaf.pem"]);
@@ -155,23 +143,15 @@ fn a_leaf_outlives_its_authority_only_on_demand() {
     let end = |issued: &Issued| CertificateFacts::of(issued.certificate()).ends();
     let request = LeafRequest::server(["localhost"]).unwrap();
     let issued = authority.issue(&request).unwrap();
-    assert_eq!(
-        end(&issued),
-        CertificateFacts::of(authority.certificate()).ends()
-    );
+    assert_eq!(end(&issued), CertificateFacts::of(authority.certificate()).ends());
     let issued = authority.issue(&request.clone().not_after(days(20)));
     assert!(end(&issued.unwrap()) > Some(days(19)));
     // A beginning after the authority's end, with no end asked for.
     let error = authority.issue(&request.clone().not_before(days(11)));
     let error = error.unwrap_err();
-    assert!(
-        matches!(error, PkiError::AuthorityEnded { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, PkiError::AuthorityEnded { .. }), "{error:?}");
 
-    let options = AuthorityOptions::new()
-        .not_before(days(-2))
-        .not_after(days(-1));
+    let options = AuthorityOptions::new().not_before(days(-2)).not_after(days(-1));
     let ended = Authority::create(&options).unwrap();
     assert!(ended.issue(&request).is_err());
     assert!(ended.issue(&request.not_after(days(1))).is_ok());

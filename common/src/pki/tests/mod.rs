@@ -13,18 +13,10 @@ use tempfile::TempDir;
 
 /// An authority in files, as the programs use it.
 fn authority_in(directory: &TempDir, algorithm: KeyAlgorithm) -> Authority {
-    let options = AuthorityOptions::new()
-        .common_name("Test CA")
-        .key_algorithm(algorithm);
+    let options = AuthorityOptions::new().common_name("Test CA").key_algorithm(algorithm);
     let authority = Authority::create(&options).unwrap();
     let path = directory.path();
-    authority
-        .save(
-            &path.join("ca.pem"),
-            &path.join("ca.key"),
-            Overwrite::Refuse,
-        )
-        .unwrap();
+    authority.save(&path.join("ca.pem"), &path.join("ca.key"), Overwrite::Refuse).unwrap();
     authority
 }
 
@@ -34,11 +26,7 @@ fn days(days: i64) -> Timestamp {
 }
 
 fn openssl(directory: &Path, arguments: &[&str]) -> Output {
-    Command::new("openssl")
-        .args(arguments)
-        .current_dir(directory)
-        .output()
-        .unwrap()
+    Command::new("openssl").args(arguments).current_dir(directory).output().unwrap()
 }
 
 /// What the program printed; fails the test with its complaint if it failed.
@@ -51,19 +39,10 @@ fn openssl_ok(directory: &Path, arguments: &[&str]) -> String {
 
 /// Whether `openssl verify` trusts `leaf.pem` under `ca.pem`.
 fn verify(directory: &TempDir, more: &[&str]) -> Output {
-    openssl(
-        directory.path(),
-        &[&["verify", "-x509_strict", "-CAfile", "ca.pem"], more].concat(),
-    )
+    openssl(directory.path(), &[&["verify", "-x509_strict", "-CAfile", "ca.pem"], more].concat())
 }
 
 fn save(issued: &Issued, directory: &TempDir) {
     let path = directory.path();
-    issued
-        .save(
-            &path.join("leaf.pem"),
-            &path.join("leaf.key"),
-            Overwrite::Replace,
-        )
-        .unwrap();
+    issued.save(&path.join("leaf.pem"), &path.join("leaf.key"), Overwrite::Replace).unwrap();
 }

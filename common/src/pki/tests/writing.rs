@@ -13,9 +13,8 @@ fn mode(path: &Path) -> u32 {
 /// The names in a directory, sorted: a forgotten temporary file would be among them.
 fn names(directory: &TempDir) -> Vec<String> {
     let entries = fs::read_dir(directory.path()).unwrap();
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
@@ -72,10 +71,7 @@ fn a_dangling_link_is_in_the_way_too() {
     write_together(&[Output::secret(&other, b"new")], Overwrite::Replace).unwrap();
     assert!(!other.is_symlink());
     assert_eq!(mode(&other), 0o600);
-    assert_eq!(
-        fs::read(directory.path().join("target")).unwrap(),
-        b"precious"
-    );
+    assert_eq!(fs::read(directory.path().join("target")).unwrap(), b"precious");
 }
 
 #[test]
