@@ -91,10 +91,7 @@ mod tests {
 
     #[test]
     fn everything_that_moves_a_cursor_is_shown() {
-        assert_eq!(
-            escaped("a\r\n\t\0\x1b]0;x\x07\x7f"),
-            "a\\r\\n\\t\\x00\\x1b]0;x\\x07\\x7f"
-        );
+        assert_eq!(escaped("a\r\n\t\0\x1b]0;x\x07\x7f"), "a\\r\\n\\t\\x00\\x1b]0;x\\x07\\x7f");
         assert_eq!(escaped("\u{9b}31m"), "\\x9b31m");
         assert_eq!(escaped("exe\u{202e}gpj"), "exe\\u{202e}gpj");
     }

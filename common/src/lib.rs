@@ -2,7 +2,7 @@
 //!
 //! This crate opens no socket and has no `main`. It holds
 //!
-//! - `tls`: the OpenSSL context module: policy, identity, trust, contexts, the stream, the facts of a
+//! - [`tls`]: the OpenSSL context module: policy, identity, trust, contexts, the stream, the facts of a
 //!   session, and the reason of a failure;
 //! - [`pki`]: a local certificate authority, issuing and inspection;
 //! - [`exit`], [`report`], [`escape`], [`units`]: how a failure is numbered, told, and shown safely.
@@ -11,6 +11,8 @@
 
 pub mod escape;
 pub mod exit;
+mod ffi;
 pub mod pki;
 pub mod report;
+pub mod tls;
 pub mod units;

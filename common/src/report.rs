@@ -100,10 +100,7 @@ mod tests {
         let report = Report::new(Exit::Connect, "refused", "no\x1b[31m")
             .explain("line\r\ntwo")
             .remedy("try again");
-        assert_eq!(
-            report.to_string(),
-            "no\\x1b[31m\n  line\\r\\ntwo\n  try again"
-        );
+        assert_eq!(report.to_string(), "no\\x1b[31m\n  line\\r\\ntwo\n  try again");
     }
 
     #[test]

@@ -16,12 +16,7 @@ pub struct InvalidQuantity {
 
 impl fmt::Display for InvalidQuantity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "`{}` is not {}",
-            crate::escape::Escaped(&self.text),
-            self.expected
-        )
+        write!(f, "`{}` is not {}", crate::escape::Escaped(&self.text), self.expected)
     }
 }
 
@@ -66,10 +61,8 @@ pub fn parse_size(text: &str) -> Result<u64, InvalidQuantity> {
 ///
 /// As [`parse_size`].
 pub fn parse_rate(text: &str) -> Result<u64, InvalidQuantity> {
-    parse_size(text.strip_suffix("/s").unwrap_or(text)).map_err(|_| InvalidQuantity {
-        text: text.to_owned(),
-        expected: "a rate such as 1KiB/s",
-    })
+    parse_size(text.strip_suffix("/s").unwrap_or(text))
+        .map_err(|_| InvalidQuantity { text: text.to_owned(), expected: "a rate such as 1KiB/s" })
 }
 
 /// Parses a time span.
@@ -129,9 +122,7 @@ impl fmt::Display for Size {
 /// The digits (with at most one point) at the front, and what follows them.
 fn split(text: &str) -> Option<(&str, &str)> {
     let text = text.trim();
-    let end = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     (!number.is_empty()).then(|| (number, unit.trim_start()))
 }
@@ -178,22 +169,12 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (text, millis) in [
-            ("500ms", 500),
-            ("30s", 30_000),
-            ("30", 30_000),
-            ("2m", 120_000),
-            ("1.5h", 5_400_000),
-        ] {
-            assert_eq!(
-                parse_duration(text),
-                Ok(Duration::from_millis(millis)),
-                "{text}"
-            );
+        for (text, millis) in
+            [("500ms", 500), ("30s", 30_000), ("30", 30_000), ("2m", 120_000), ("1.5h", 5_400_000)]
+        {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        for text in [
-            "", "s", "-5s", "1w", "nan", "inf", "1e9", "999999d", ".", "1.2.3s",
-        ] {
+        for text in ["", "s", "-5s", "1w", "nan", "inf", "1e9", "999999d", ".", "1.2.3s"] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }

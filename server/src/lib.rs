@@ -1,8 +1,26 @@
 //! A blocking, thread-per-connection HTTPS server on OpenSSL.
+//!
+//! ```text
+//! Server ─ listener ─ accept ─ connection ─┬─ http (framing, no sockets)
+//!                                          ├─ handler (files, uploads, yours)
+//!                                          └─ sealpair_common::tls
+//! ```
+//!
+//! [`Server::bind`] and [`Server::serve`] are all that a program needs; a [`Handler`] is any function
+//! from a [`Request`] to a [`Response`].
 
+mod connection;
 pub mod handler;
 pub mod http;
+mod limits;
+mod listener;
 mod message;
+mod registry;
+mod send;
+mod server;
+mod wire;
 
 pub use handler::Handler;
-pub use message::{Body, BodyError, Request, RequestBody, Response};
+pub use limits::Limits;
+pub use message::{Body, BodyError, ConnectionInfo, Request, RequestBody, Response};
+pub use server::{Server, ServerHandle, listen};

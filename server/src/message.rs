@@ -7,22 +7,30 @@
 use crate::http::head::RequestHead;
 use ::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use ::http::{HeaderMap, Method, StatusCode};
+use sealpair_common::tls::TlsSession;
 use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::SocketAddr;
 
 /// A request whose head has been read and whose body is still to come.
 #[derive(Debug)]
 pub struct Request<'c> {
     head: RequestHead,
     body: RequestBody<'c>,
+    connection: &'c ConnectionInfo,
 }
 
 impl<'c> Request<'c> {
     /// A request made of its parts.
-    pub fn new(head: RequestHead, body: RequestBody<'c>) -> Self {
-        Self { head, body }
+    pub fn new(head: RequestHead, body: RequestBody<'c>, connection: &'c ConnectionInfo) -> Self {
+        Self { head, body, connection }
+    }
+
+    /// The connection that the request came on: who, from where, under which cryptography.
+    pub fn connection(&self) -> &ConnectionInfo {
+        self.connection
     }
 
     /// The method, as sent.
@@ -58,6 +66,36 @@ impl<'c> Request<'c> {
     }
 }
 
+/// The facts of a connection.
+#[derive(Clone, Debug)]
+pub struct ConnectionInfo {
+    peer: SocketAddr,
+    local: SocketAddr,
+    session: TlsSession,
+}
+
+impl ConnectionInfo {
+    /// The facts of a connection.
+    pub fn new(peer: SocketAddr, local: SocketAddr, session: TlsSession) -> Self {
+        Self { peer, local, session }
+    }
+
+    /// The client's address.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// This end's address.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// What was negotiated, and the client's certificate if it has one.
+    pub fn session(&self) -> &TlsSession {
+        &self.session
+    }
+}
+
 /// The content of a request, as it arrives.
 ///
 /// The end of the reader is the end of the content as its framing declares it; a connection that ends
@@ -87,9 +125,7 @@ impl Read for RequestBody<'_> {
 
 impl fmt::Debug for RequestBody<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequestBody")
-            .field("length", &self.length)
-            .finish_non_exhaustive()
+        f.debug_struct("RequestBody").field("length", &self.length).finish_non_exhaustive()
     }
 }
 
@@ -170,11 +206,7 @@ pub struct Response {
 impl Response {
     /// A response with a status and no content.
     pub fn new(status: StatusCode) -> Self {
-        Self {
-            status,
-            headers: HeaderMap::new(),
-            body: Body::Empty,
-        }
+        Self { status, headers: HeaderMap::new(), body: Body::Empty }
     }
 
     /// 200 with plain text in UTF-8.
@@ -184,10 +216,7 @@ impl Response {
             Cow::Owned(text) => Cow::Owned(text.into_bytes()),
         };
         Self::new(StatusCode::OK)
-            .with_header(
-                CONTENT_TYPE,
-                HeaderValue::from_static("text/plain; charset=utf-8"),
-            )
+            .with_header(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))
             .with_body(Body::Bytes(bytes))
     }
 
@@ -281,8 +310,6 @@ impl fmt::Debug for Body {
             Self::File { .. } => "File",
             Self::Stream { .. } => "Stream",
         };
-        f.debug_struct(name)
-            .field("length", &self.length())
-            .finish_non_exhaustive()
+        f.debug_struct(name).field("length", &self.length()).finish_non_exhaustive()
     }
 }

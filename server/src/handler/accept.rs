@@ -82,10 +82,7 @@ mod tests {
             ("application/json;q=0.1234", false),
             ("application/json;q=x", false),
             ("application/json;q=-1", false),
-            (
-                "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
-                false,
-            ),
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", false),
             (",;,/,q=1", false),
         ] {
             let mut headers = HeaderMap::new();

@@ -90,18 +90,13 @@ impl Root {
     /// [`PathError::NotFound`] also for what is neither file nor folder and for links that lead
     /// out.
     pub fn resolve(&self, path: &Path) -> Result<Resolved, PathError> {
-        let handle = self
-            .lookup
-            .open(self.folder.as_fd(), path)
-            .map_err(path_error)?;
+        let handle = self.lookup.open(self.folder.as_fd(), path).map_err(path_error)?;
         let handle = File::from(handle);
         let metadata = handle.metadata().map_err(PathError::Io)?;
         if metadata.is_file() {
             Ok(Resolved::File(FoundFile { handle, metadata }))
         } else if metadata.is_dir() {
-            Ok(Resolved::Folder(Folder {
-                handle: handle.into(),
-            }))
+            Ok(Resolved::Folder(Folder { handle: handle.into() }))
         } else {
             Err(PathError::NotFound)
         }
@@ -120,9 +115,7 @@ impl FoundFile {
     ///
     /// [`PathError::Forbidden`] where this process may not read it.
     pub fn open(&self) -> Result<File, PathError> {
-        lookup::reopen(self.handle.as_fd())
-            .map(File::from)
-            .map_err(path_error)
+        lookup::reopen(self.handle.as_fd()).map(File::from).map_err(path_error)
     }
 }
 

@@ -22,9 +22,7 @@ fn tree() -> TempDir {
 }
 
 fn roots(tree: &TempDir) -> impl Iterator<Item = Root> {
-    LOOKUPS
-        .into_iter()
-        .map(|lookup| Root::open_with(&tree.path().join("root"), lookup))
+    LOOKUPS.into_iter().map(|lookup| Root::open_with(&tree.path().join("root"), lookup))
 }
 
 fn read(root: &Root, path: &str) -> Result<String, PathError> {
@@ -80,14 +78,7 @@ fn the_root_cannot_be_left_by_any_path() {
     let tree = tree();
     let outside = tree.path().join("secret");
     for root in roots(&tree) {
-        for path in [
-            "..",
-            "../secret",
-            "a/../../secret",
-            "/etc/passwd",
-            "/",
-            "a/b/../../..",
-        ] {
+        for path in ["..", "../secret", "a/../../secret", "/etc/passwd", "/", "a/b/../../.."] {
             not_found(&root, path);
         }
         not_found(&root, outside.to_str().unwrap());
@@ -163,11 +154,7 @@ fn a_folder_that_becomes_a_link_while_it_is_served_never_leads_out() {
             }
         });
         let seen: Vec<_> = roots(&tree)
-            .flat_map(|root| {
-                (0..2000)
-                    .map(move |_| read(&root, "flip/secret"))
-                    .collect::<Vec<_>>()
-            })
+            .flat_map(|root| (0..2000).map(move |_| read(&root, "flip/secret")).collect::<Vec<_>>())
             .collect();
         stop.store(true, Ordering::Relaxed);
         for result in seen {
@@ -207,13 +194,7 @@ fn fifos_sockets_and_devices_are_not_found_and_not_opened() {
     // To make a device takes a privilege that root in a container may lack, so the device that is
     // always there is tried as well.
     let device = rustix::fs::makedev(1, 5);
-    let _ = mknodat(
-        CWD,
-        base.join("device"),
-        FileType::CharacterDevice,
-        mode,
-        device,
-    );
+    let _ = mknodat(CWD, base.join("device"), FileType::CharacterDevice, mode, device);
     for root in roots(&tree) {
         for path in ["fifo", "fifo-link", "socket", "device"] {
             not_found(&root, path);
@@ -255,10 +236,7 @@ fn every_name_can_be_looked_up() {
         let name = Path::new(std::ffi::OsStr::from_bytes(&name));
         fs::write(tree.path().join("root").join(name), [byte]).unwrap();
         for root in roots(&tree) {
-            assert!(
-                matches!(root.resolve(name), Ok(Resolved::File(_))),
-                "{name:?}"
-            );
+            assert!(matches!(root.resolve(name), Ok(Resolved::File(_))), "{name:?}");
         }
     }
 }

@@ -13,20 +13,17 @@ pub(super) fn writing(doing: &'static str, error: &io::Error) -> Rejection {
             StatusCode::INSUFFICIENT_STORAGE,
             "the server has no room for this",
         ),
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => (
-            StatusCode::FORBIDDEN,
-            "the server may not write in this folder",
-        ),
-        ErrorKind::FileTooLarge => (
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "the content is longer than a file can be here",
-        ),
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            (StatusCode::FORBIDDEN, "the server may not write in this folder")
+        }
+        ErrorKind::FileTooLarge => {
+            (StatusCode::PAYLOAD_TOO_LARGE, "the content is longer than a file can be here")
+        }
         ErrorKind::InvalidFilename => (StatusCode::URI_TOO_LONG, "the name is too long for a file"),
         // What was checked before has changed since: somebody else works in the same folder.
-        ErrorKind::IsADirectory | ErrorKind::NotADirectory | ErrorKind::NotFound => (
-            StatusCode::CONFLICT,
-            "the folder changed while the request was worked on; try again",
-        ),
+        ErrorKind::IsADirectory | ErrorKind::NotADirectory | ErrorKind::NotFound => {
+            (StatusCode::CONFLICT, "the folder changed while the request was worked on; try again")
+        }
         _ => return unexpected(doing, error),
     };
     Rejection::new(status, reason)

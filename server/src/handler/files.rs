@@ -49,11 +49,7 @@ pub struct FileHandler {
 impl FileHandler {
     /// A handler for the files below a root: read-only, without dot-files.
     pub fn new(root: Root) -> Self {
-        Self {
-            root,
-            writable: false,
-            dotfiles: false,
-        }
+        Self { root, writable: false, dotfiles: false }
     }
 
     /// A handler for the files below a directory: read-only, without dot-files.
@@ -142,10 +138,7 @@ impl Handler for FileHandler {
                 },
             )),
             // RFC 9110 section 15.6.2: one that is not known at all.
-            _ => Err(Rejection::new(
-                StatusCode::NOT_IMPLEMENTED,
-                "the method is not known here",
-            )),
+            _ => Err(Rejection::new(StatusCode::NOT_IMPLEMENTED, "the method is not known here")),
         };
         let response = result.unwrap_or_else(|rejection| {
             let response = Response::error(rejection.status, rejection.reason);

@@ -35,10 +35,7 @@ fn a_file_is_sent_with_what_describes_it() {
     for method in ["GET", "HEAD"] {
         let response = ask(&handler, method, "/hello.txt");
         assert_eq!(response.status(), 200);
-        assert_eq!(
-            field(&response, "content-type"),
-            "text/plain; charset=utf-8"
-        );
+        assert_eq!(field(&response, "content-type"), "text/plain; charset=utf-8");
         assert_eq!(field(&response, "x-content-type-options"), "nosniff");
         assert!(field(&response, "etag").starts_with('"'));
         assert!(field(&response, "last-modified").ends_with(" GMT"));
@@ -47,14 +44,8 @@ fn a_file_is_sent_with_what_describes_it() {
         assert_eq!(content(response), b"Hello, HTTPS!\n");
     }
     assert_eq!(ask(&handler, "GET", "/empty").body().length(), Some(0));
-    assert_eq!(
-        ask(&handler, "GET", "/folder/a%20b.bin").body().length(),
-        Some(10)
-    );
-    assert_eq!(
-        text(ask(&handler, "GET", "/hello.txt?query=../")),
-        "Hello, HTTPS!\n"
-    );
+    assert_eq!(ask(&handler, "GET", "/folder/a%20b.bin").body().length(), Some(10));
+    assert_eq!(text(ask(&handler, "GET", "/hello.txt?query=../")), "Hello, HTTPS!\n");
     assert_eq!(text(ask(&handler, "GET", "/inside")), "Hello, HTTPS!\n");
 }
 
@@ -110,12 +101,7 @@ fn paths_that_try_to_leave_are_refused() {
         assert_eq!(ask(&handler, "GET", path).status(), 400, "{path}");
     }
     // Decoded once: these are names, and nobody has them.
-    for path in [
-        "/%252e%252e/secret",
-        "/..%5csecret",
-        "/%5c..%5csecret",
-        "/%c0%ae%c0%ae/secret",
-    ] {
+    for path in ["/%252e%252e/secret", "/..%5csecret", "/%5c..%5csecret", "/%c0%ae%c0%ae/secret"] {
         assert_eq!(ask(&handler, "GET", path).status(), 404, "{path}");
     }
     let long = format!("/{}", "n".repeat(256));
@@ -168,11 +154,7 @@ fn methods_are_allowed_or_refused_with_those_that_are() {
         assert_eq!(field(&response, "allow"), read_only);
     }
     for method in ["PROPFIND", "get", "BREW"] {
-        assert_eq!(
-            ask(&handler, method, "/hello.txt").status(),
-            501,
-            "{method}"
-        );
+        assert_eq!(ask(&handler, method, "/hello.txt").status(), 501, "{method}");
     }
     let handler = handler.writable(true);
     let response = ask(&handler, "POST", "/hello.txt");
@@ -206,15 +188,7 @@ fn a_request_leaves_no_descriptor_behind() {
             .count()
     };
     let before = open();
-    for path in [
-        "/hello.txt",
-        "/",
-        "/site/",
-        "/folder",
-        "/absent",
-        "/fifo",
-        "/outside",
-    ] {
+    for path in ["/hello.txt", "/", "/site/", "/folder", "/absent", "/fifo", "/outside"] {
         for method in ["GET", "HEAD", "PUT", "DELETE"] {
             drop(ask(&handler, method, path));
         }

@@ -66,15 +66,9 @@ pub(super) fn respond(
             .with_header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
             .with_body(Body::Bytes(Cow::Owned(json))));
     }
-    let page = Page {
-        path,
-        entries: &entries,
-    };
+    let page = Page { path, entries: &entries };
     Ok(response
-        .with_header(
-            CONTENT_TYPE,
-            HeaderValue::from_static("text/html; charset=utf-8"),
-        )
+        .with_header(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"))
         .with_header(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY))
         .with_body(Body::Bytes(Cow::Owned(page.to_string().into_bytes()))))
 }
@@ -153,11 +147,8 @@ fn json(path: &FilePath, entries: &[Entry]) -> serde_json::Result<Vec<u8>> {
             modified: entry.modified.map(|time| time.to_string()),
         })
         .collect();
-    let mut document = serde_json::to_vec(&Document {
-        schema: SCHEMA,
-        path: path.to_folder_url(),
-        entries,
-    })?;
+    let mut document =
+        serde_json::to_vec(&Document { schema: SCHEMA, path: path.to_folder_url(), entries })?;
     document.push(b'\n');
     Ok(document)
 }

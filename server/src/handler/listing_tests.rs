@@ -29,10 +29,7 @@ fn json(handler: &FileHandler, path: &str) -> Value {
 
 fn strings<'v>(listing: &'v Value, key: &str) -> Vec<&'v str> {
     let entries = listing["entries"].as_array().unwrap();
-    entries
-        .iter()
-        .map(|entry| entry[key].as_str().unwrap())
-        .collect()
+    entries.iter().map(|entry| entry[key].as_str().unwrap()).collect()
 }
 
 #[test]
@@ -79,10 +76,8 @@ fn names_are_text_and_links_are_links() {
 
 #[test]
 fn every_link_leads_to_its_file() {
-    let names: Vec<[u8; 2]> = (1..=u8::MAX)
-        .filter(|&byte| byte != b'/')
-        .map(|byte| [b'x', byte])
-        .collect();
+    let names: Vec<[u8; 2]> =
+        (1..=u8::MAX).filter(|&byte| byte != b'/').map(|byte| [b'x', byte]).collect();
     let names: Vec<&[u8]> = names.iter().map(<[u8; 2]>::as_slice).collect();
     let (_tree, handler) = served(&names);
     let listing = json(&handler, "/");
@@ -111,18 +106,9 @@ fn folders_come_first_and_only_what_is_served() {
     symlink("y", path("link-to-folder")).unwrap();
 
     let listing = json(&handler, "/");
-    assert_eq!(
-        strings(&listing, "name"),
-        ["c c", "link-to-folder", "y", "Z", "a", "b", "link"]
-    );
-    assert_eq!(
-        strings(&listing, "type")[1..4],
-        ["folder", "folder", "file"]
-    );
-    assert_eq!(
-        strings(&listing, "href")[..2],
-        ["c%20c/", "link-to-folder/"]
-    );
+    assert_eq!(strings(&listing, "name"), ["c c", "link-to-folder", "y", "Z", "a", "b", "link"]);
+    assert_eq!(strings(&listing, "type")[1..4], ["folder", "folder", "file"]);
+    assert_eq!(strings(&listing, "href")[..2], ["c%20c/", "link-to-folder/"]);
     let page = text(ask(&handler, "GET", "/"));
     for absent in ["hidden", "upload", "fifo", "outside", "dangling", ".git"] {
         assert!(!page.contains(absent), "{absent}");
@@ -131,10 +117,7 @@ fn folders_come_first_and_only_what_is_served() {
     let listing = json(&handler.dotfiles(true), "/");
     let names = strings(&listing, "name");
     assert!(names.contains(&".hidden") && names.contains(&".git"));
-    assert!(
-        !names.contains(&".sealpair-upload-1"),
-        "never what is unfinished"
-    );
+    assert!(!names.contains(&".sealpair-upload-1"), "never what is unfinished");
 }
 
 #[test]
@@ -161,14 +144,8 @@ fn the_document_has_the_fields_that_scripts_rely_on() {
     let page = text(ask(&handler, "GET", "/a%20b/"));
     assert!(page.contains("<title>/a b/</title>"), "{page}");
     assert!(page.contains("<a href=\"../\">"), "{page}");
-    assert!(
-        page.contains("2.9 KiB</td><td>1994-11-06 08:49:37</td>"),
-        "{page}"
-    );
-    assert!(
-        !text(ask(&handler, "GET", "/")).contains("../"),
-        "the root has no parent"
-    );
+    assert!(page.contains("2.9 KiB</td><td>1994-11-06 08:49:37</td>"), "{page}");
+    assert!(!text(ask(&handler, "GET", "/")).contains("../"), "the root has no parent");
 }
 
 #[test]
@@ -178,10 +155,7 @@ fn an_empty_folder_and_a_large_one_are_listed() {
     for number in 0..3000 {
         fs::write(tree.path().join(format!("{number}")), "").unwrap();
     }
-    assert_eq!(
-        json(&handler, "/")["entries"].as_array().unwrap().len(),
-        3000
-    );
+    assert_eq!(json(&handler, "/")["entries"].as_array().unwrap().len(), 3000);
 }
 
 #[test]

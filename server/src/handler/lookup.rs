@@ -108,12 +108,7 @@ pub(super) fn reopen(handle: BorrowedFd<'_>) -> Result<OwnedFd> {
 
 /// Opens for reading the directory that `handle` stands for.
 pub(super) fn reopen_folder(handle: BorrowedFd<'_>) -> Result<OwnedFd> {
-    openat(
-        handle,
-        ".",
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
+    openat(handle, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
 /// Whether [`reopen`] can work: it needs `/proc`.

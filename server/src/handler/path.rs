@@ -19,11 +19,8 @@ pub(super) const UPLOAD_PREFIX: &str = ".sealpair-upload-";
 
 /// Everything but the unreserved characters of RFC 3986 section 2.3. So a colon never makes a
 /// scheme of a name, nor a slash, question mark or number sign something other than a part of it.
-const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+const NOT_UNRESERVED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Why a path leads to nothing that is served.
 #[derive(Debug)]
@@ -154,10 +151,7 @@ impl FilePath {
             Some(slash) => (&self.names[..slash], &self.names[slash + 1..]),
             None => (b".".as_slice(), self.names.as_slice()),
         };
-        Some((
-            Path::new(OsStr::from_bytes(folder)),
-            OsStr::from_bytes(name),
-        ))
+        Some((Path::new(OsStr::from_bytes(folder)), OsStr::from_bytes(name)))
     }
 
     /// The path, relative to the root, of something in this folder.
@@ -236,10 +230,7 @@ mod tests {
 
     fn decoded(path: &str) -> (Vec<u8>, bool) {
         let path = FilePath::decode(path, false).unwrap();
-        (
-            path.as_path().as_os_str().as_bytes().to_vec(),
-            path.is_folder(),
-        )
+        (path.as_path().as_os_str().as_bytes().to_vec(), path.is_folder())
     }
 
     #[test]
@@ -259,10 +250,7 @@ mod tests {
             ("/a+b", "a+b", false),
         ] {
             match names {
-                "" => assert!(matches!(
-                    FilePath::decode(path, false),
-                    Err(PathError::Hidden)
-                )),
+                "" => assert!(matches!(FilePath::decode(path, false), Err(PathError::Hidden))),
                 _ => assert_eq!(decoded(path), (names.as_bytes().to_vec(), folder), "{path}"),
             }
         }
@@ -302,10 +290,7 @@ mod tests {
         ] {
             for dotfiles in [false, true] {
                 let result = FilePath::decode(path, dotfiles);
-                assert!(
-                    matches!(result, Err(PathError::Malformed(_))),
-                    "{path}: {result:?}"
-                );
+                assert!(matches!(result, Err(PathError::Malformed(_))), "{path}: {result:?}");
             }
         }
     }
@@ -323,31 +308,13 @@ mod tests {
 
     #[test]
     fn hidden_names_are_hidden_in_every_place_and_spelling() {
-        for path in [
-            "/.a",
-            "/.a/b",
-            "/b/.a",
-            "/b/.a/c",
-            "/%2ea",
-            "/.git/config",
-            "/...",
-        ] {
-            assert!(
-                matches!(FilePath::decode(path, false), Err(PathError::Hidden)),
-                "{path}"
-            );
+        for path in ["/.a", "/.a/b", "/b/.a", "/b/.a/c", "/%2ea", "/.git/config", "/..."] {
+            assert!(matches!(FilePath::decode(path, false), Err(PathError::Hidden)), "{path}");
             assert!(FilePath::decode(path, true).is_ok(), "{path}");
         }
-        for path in [
-            "/.sealpair-upload-1",
-            "/%2esealpair-upload-1",
-            "/a/.sealpair%2dupload-",
-        ] {
+        for path in ["/.sealpair-upload-1", "/%2esealpair-upload-1", "/a/.sealpair%2dupload-"] {
             for dotfiles in [false, true] {
-                assert!(matches!(
-                    FilePath::decode(path, dotfiles),
-                    Err(PathError::Hidden)
-                ));
+                assert!(matches!(FilePath::decode(path, dotfiles), Err(PathError::Hidden)));
             }
         }
     }
@@ -356,8 +323,7 @@ mod tests {
     fn a_path_splits_into_folder_and_name() {
         let split = |path| {
             let path = FilePath::decode(path, false).unwrap();
-            path.split()
-                .map(|(folder, name)| (folder.to_owned(), name.to_owned()))
+            path.split().map(|(folder, name)| (folder.to_owned(), name.to_owned()))
         };
         assert_eq!(split("/"), None);
         assert_eq!(split("/a"), Some((".".into(), "a".into())));

@@ -40,20 +40,10 @@ impl Representation {
 
     /// 200 with the whole content.
     pub(super) fn into_response(self) -> Response {
-        let Self {
-            file,
-            length,
-            media_type,
-            etag,
-            modified,
-        } = self;
+        let Self { file, length, media_type, etag, modified } = self;
         let mut response = Response::new(StatusCode::OK)
             .with_header(CONTENT_TYPE, media_type)
-            .with_body(Body::File {
-                file,
-                offset: 0,
-                length,
-            });
+            .with_body(Body::File { file, offset: 0, length });
         if let Some(etag) = etag {
             response = response.with_header(ETAG, etag);
         }
@@ -66,9 +56,8 @@ impl Representation {
 
 /// What the name says; text is taken to be UTF-8.
 fn media_type(name: &OsStr) -> HeaderValue {
-    let media_type = mime_guess::from_path(Path::new(name))
-        .first_raw()
-        .unwrap_or("application/octet-stream");
+    let media_type =
+        mime_guess::from_path(Path::new(name)).first_raw().unwrap_or("application/octet-stream");
     if media_type.starts_with("text/") {
         let with_charset = format!("{media_type}; charset=utf-8");
         if let Ok(value) = HeaderValue::from_str(&with_charset) {
@@ -107,10 +96,7 @@ pub(super) fn entity_tag(metadata: &Metadata) -> Option<HeaderValue> {
 
 /// Only ever compared, so it may wrap around.
 fn nanoseconds(seconds: i64, nanoseconds: i64) -> u64 {
-    seconds
-        .wrapping_mul(1_000_000_000)
-        .wrapping_add(nanoseconds)
-        .cast_unsigned()
+    seconds.wrapping_mul(1_000_000_000).wrapping_add(nanoseconds).cast_unsigned()
 }
 
 /// The time of modification; `None` where HTTP cannot say it.

@@ -40,12 +40,7 @@ impl<'f> TemporaryFile<'f> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(folder, &name, flags, Mode::RUSR | Mode::WUSR)?;
-        Ok(Self {
-            folder,
-            name,
-            file: file.into(),
-            persisted: false,
-        })
+        Ok(Self { folder, name, file: file.into(), persisted: false })
     }
 
     /// The file, for writing.
@@ -74,10 +69,7 @@ impl Drop for TemporaryFile<'_> {
             return;
         }
         if let Err(error) = unlinkat(self.folder, &self.name, AtFlags::empty()) {
-            log::warn!(
-                "could not remove the unfinished upload {}: {error}",
-                self.name
-            );
+            log::warn!("could not remove the unfinished upload {}: {error}", self.name);
         }
     }
 }
@@ -122,9 +114,7 @@ mod tests {
 
     fn names(path: &TempDir) -> Vec<String> {
         let entries = fs::read_dir(path.path()).unwrap();
-        entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect()
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 
     #[test]

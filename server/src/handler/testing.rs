@@ -2,7 +2,8 @@
 
 use super::Handler;
 use crate::http::head::{HeadLimits, parse};
-use crate::message::{Body, Request, RequestBody, Response};
+use crate::message::{Body, ConnectionInfo, Request, RequestBody, Response};
+use sealpair_common::tls::TlsSession;
 use std::io::{Read, Seek, SeekFrom, empty};
 
 /// A request without content.
@@ -21,7 +22,9 @@ pub(super) fn send(
 ) -> Response {
     let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n");
     let head = parse(head.as_bytes(), &HeadLimits::default()).unwrap();
-    handler.handle(&mut Request::new(head, RequestBody::new(body, length)))
+    let nowhere = ([127, 0, 0, 1], 0).into();
+    let connection = ConnectionInfo::new(nowhere, nowhere, TlsSession::default());
+    handler.handle(&mut Request::new(head, RequestBody::new(body, length), &connection))
 }
 
 /// What the client would receive.
@@ -29,11 +32,7 @@ pub(super) fn content(response: Response) -> Vec<u8> {
     match response.body {
         Body::Empty => Vec::new(),
         Body::Bytes(bytes) => bytes.into_owned(),
-        Body::File {
-            mut file,
-            offset,
-            length,
-        } => {
+        Body::File { mut file, offset, length } => {
             let mut content = Vec::new();
             file.seek(SeekFrom::Start(offset)).unwrap();
             file.take(length).read_to_end(&mut content).unwrap();
@@ -54,8 +53,5 @@ pub(super) fn text(response: Response) -> String {
 
 /// A header field as text, empty if it is not there.
 pub(super) fn field<'r>(response: &'r Response, name: &str) -> &'r str {
-    response
-        .headers()
-        .get(name)
-        .map_or("", |value| value.to_str().unwrap())
+    response.headers().get(name).map_or("", |value| value.to_str().unwrap())
 }

@@ -86,10 +86,9 @@ pub(super) fn write_path_error(error: PathError) -> Rejection {
             "names that begin with a dot are not for clients here",
         ),
         PathError::NotFound => Rejection::bad_request("the path has an empty name"),
-        PathError::Forbidden => Rejection::new(
-            StatusCode::FORBIDDEN,
-            "the server may not write in this folder",
-        ),
+        PathError::Forbidden => {
+            Rejection::new(StatusCode::FORBIDDEN, "the server may not write in this folder")
+        }
         error => error.into(),
     }
 }
@@ -137,15 +136,10 @@ fn check_room(folder: &Folder, length: Option<u64>) -> Result<(), Rejection> {
     let (Some(length), Ok(file_system)) = (length, fstatvfs(folder)) else {
         return Ok(());
     };
-    let room = file_system
-        .f_bavail
-        .saturating_mul(file_system.f_frsize.max(1));
+    let room = file_system.f_bavail.saturating_mul(file_system.f_frsize.max(1));
     // Some file systems do not know their size and say zero.
     if file_system.f_blocks > 0 && length > room {
-        return Err(failure::writing(
-            "store an upload",
-            &ErrorKind::StorageFull.into(),
-        ));
+        return Err(failure::writing("store an upload", &ErrorKind::StorageFull.into()));
     }
     Ok(())
 }
@@ -213,9 +207,7 @@ fn umask() -> u32 {
     fs::read_to_string("/proc/self/status")
         .ok()
         .and_then(|status| {
-            let mask = status
-                .lines()
-                .find_map(|line| line.strip_prefix("Umask:"))?;
+            let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
             u32::from_str_radix(mask.trim(), 8).ok()
         })
         .unwrap_or(USUAL)

@@ -167,10 +167,7 @@ fn while_content_arrives_the_old_file_is_served() {
     }
     let (_tree, root, handler) = tree();
     let mut body = Watching(&root, false);
-    assert_eq!(
-        send(&handler, "PUT", "/old", "", &mut body, None).status(),
-        204
-    );
+    assert_eq!(send(&handler, "PUT", "/old", "", &mut body, None).status(), 204);
     assert_eq!(fs::read(root.join("old")).unwrap(), b"new");
 }
 
@@ -221,12 +218,7 @@ fn what_cannot_be_a_file_is_refused_before_the_content_is_read() {
         let response = send(&handler, "PUT", path, "", &mut Unread, Some(3));
         assert_eq!(response.status(), status, "{path}");
     }
-    refused(
-        &handler,
-        "/absent/file",
-        409,
-        "folder of this file does not exist",
-    );
+    refused(&handler, "/absent/file", 409, "folder of this file does not exist");
     refused(&handler, "/folder", 409, "a folder has this name");
     refused(&handler, "/link", 409, "symbolic link");
     assert_eq!(fs::read(root.join("old")).unwrap(), b"old");
@@ -238,10 +230,9 @@ fn what_cannot_be_a_file_is_refused_before_the_content_is_read() {
 #[test]
 fn fields_that_make_the_content_something_else_are_refused() {
     let (_tree, root, handler) = tree();
-    for (line, status) in [
-        ("Content-Range: bytes 0-2/10\r\n", 400),
-        ("Content-Encoding: gzip\r\n", 415),
-    ] {
+    for (line, status) in
+        [("Content-Range: bytes 0-2/10\r\n", 400), ("Content-Encoding: gzip\r\n", 415)]
+    {
         let response = send(&handler, "PUT", "/old", line, &mut Unread, Some(3));
         assert_eq!(response.status(), status, "{line}");
     }

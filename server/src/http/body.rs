@@ -102,13 +102,7 @@ impl BodyDecoder {
             Framing::Length(length) => State::Length(length),
             Framing::Chunked => State::Size { size: 0, digits: 0 },
         };
-        Ok(Self {
-            state,
-            allowance: limit,
-            limit,
-            extensions: 0,
-            trailers: 0,
-        })
+        Ok(Self { state, allowance: limit, limit, extensions: 0, trailers: 0 })
     }
 
     /// Whether the content has ended.
@@ -181,11 +175,7 @@ impl BodyDecoder {
         if let State::Failed(error) = self.state {
             return Err(error);
         }
-        Ok(Decoded {
-            consumed,
-            produced,
-            done: self.is_done(),
-        })
+        Ok(Decoded { consumed, produced, done: self.is_done() })
     }
 
     /// The state after a byte that is not content.
@@ -210,10 +200,7 @@ impl BodyDecoder {
                 }
                 let digit = char::from(byte).to_digit(16).ok_or(BAD_SIZE)?;
                 // At most sixteen digits of four bits: nothing is shifted out.
-                Ok(State::Size {
-                    size: size << 4 | u64::from(digit),
-                    digits: digits + 1,
-                })
+                Ok(State::Size { size: size << 4 | u64::from(digit), digits: digits + 1 })
             }
             (State::Size { digits: 0, .. }, _) => Err(BAD_SIZE),
             (State::Size { size, .. }, b'\r') => Ok(State::SizeEnd { size }),
@@ -228,10 +215,7 @@ impl BodyDecoder {
                 if length == MAX_EXTENSION || self.extensions > MAX_EXTENSIONS {
                     return Err(BodyError::Malformed("the chunk extensions are too long"));
                 }
-                Ok(State::Extension {
-                    size,
-                    length: length + 1,
-                })
+                Ok(State::Extension { size, length: length + 1 })
             }
             (State::Extension { .. }, _) => {
                 Err(BodyError::Malformed("a chunk extension is not valid"))

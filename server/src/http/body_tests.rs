@@ -51,11 +51,7 @@ fn decode(framing: Framing, input: &[u8]) -> Answer {
     let whole = decode_pieces(framing, input, &[input.len()], 4096);
     let single: Vec<usize> = (1..=input.len()).collect();
     for room in [1, 3, 4096] {
-        assert_eq!(
-            decode_pieces(framing, input, &single, room),
-            whole,
-            "byte by byte"
-        );
+        assert_eq!(decode_pieces(framing, input, &single, room), whole, "byte by byte");
         for at in (0..input.len()).step_by(1 + input.len() / 1024 * 96) {
             let split = decode_pieces(framing, input, &[at, input.len()], room);
             assert_eq!(split, whole, "split at {at}, room {room}");
@@ -78,18 +74,9 @@ fn malformed(input: impl AsRef<[u8]>) {
 
 #[test]
 fn a_length_counts_bytes() {
-    assert_eq!(
-        decode(Framing::Length(5), b"helloGET /"),
-        Ok((b"hello".to_vec(), 5, true))
-    );
-    assert_eq!(
-        decode(Framing::Length(5), b"hel"),
-        Ok((b"hel".to_vec(), 3, false))
-    );
-    assert_eq!(
-        decode(Framing::Length(0), b"GET /"),
-        Ok((Vec::new(), 0, true))
-    );
+    assert_eq!(decode(Framing::Length(5), b"helloGET /"), Ok((b"hello".to_vec(), 5, true)));
+    assert_eq!(decode(Framing::Length(5), b"hel"), Ok((b"hel".to_vec(), 3, false)));
+    assert_eq!(decode(Framing::Length(0), b"GET /"), Ok((Vec::new(), 0, true)));
     assert_eq!(decode(Framing::None, b"GET /"), Ok((Vec::new(), 0, true)));
 }
 
@@ -101,10 +88,7 @@ fn chunks_are_joined() {
         ("5\r\nhello\r\n0\r\n\r\n", "hello"),
         ("2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n", "hello"),
         ("0000000000000005\r\nhello\r\n0\r\n\r\n", "hello"),
-        (
-            "A\r\n0123456789\r\na\r\n0123456789\r\n0\r\n\r\n",
-            "01234567890123456789",
-        ),
+        ("A\r\n0123456789\r\na\r\n0123456789\r\n0\r\n\r\n", "01234567890123456789"),
         ("4\r\n\r\n\r\n\r\n0\r\n\r\n", "\r\n\r\n"),
         ("5;\r\nhello\r\n0;a=b;c=\"d e\"\r\n\r\n", "hello"),
         ("1\r\nx\r\n0\r\nDigest: a b\t\r\nEmpty:\r\n\r\n", "x"),
@@ -184,13 +168,7 @@ fn extensions_and_trailers_are_bounded() {
     let end = "0\r\n\r\n";
     assert!(decode(Framing::Chunked, (with_extension(256) + end).as_bytes()).is_ok());
     malformed(with_extension(257) + end);
-    assert!(
-        decode(
-            Framing::Chunked,
-            (with_extension(256).repeat(64) + end).as_bytes()
-        )
-        .is_ok()
-    );
+    assert!(decode(Framing::Chunked, (with_extension(256).repeat(64) + end).as_bytes()).is_ok());
     malformed(with_extension(256).repeat(65) + end);
 
     let with_trailer = |length: usize| format!("0\r\nX:{}\r\n\r\n", "v".repeat(length));
@@ -210,10 +188,7 @@ fn content_beyond_the_limit_is_refused_before_it_is_read() {
     assert_eq!(decode(Framing::Chunked, b"ffffffffffffffff\r\n"), too_large);
     // Chunks that together pass it, even where a sum of 64 bits would not.
     assert_eq!(decode(Framing::Chunked, b"1\r\nx\r\n3e8\r\n"), too_large);
-    assert_eq!(
-        decode(Framing::Chunked, b"1\r\nx\r\nffffffffffffffff\r\n"),
-        too_large
-    );
+    assert_eq!(decode(Framing::Chunked, b"1\r\nx\r\nffffffffffffffff\r\n"), too_large);
 }
 
 #[test]
@@ -229,10 +204,7 @@ fn an_error_stays() {
 fn framing_is_taken_without_room_for_content() {
     let mut decoder = BodyDecoder::new(Framing::Chunked, LIMIT).unwrap();
     let decoded = decoder.decode(b"5\r\nhello", &mut []).unwrap();
-    assert_eq!(
-        (decoded.consumed, decoded.produced, decoded.done),
-        (3, 0, false)
-    );
+    assert_eq!((decoded.consumed, decoded.produced, decoded.done), (3, 0, false));
     assert_eq!(decoder.content_ahead(), 5);
     decoder.consumed_directly(5);
     assert!(decoder.decode(b"\r\n0\r\n\r\n", &mut []).unwrap().done);

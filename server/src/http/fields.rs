@@ -52,9 +52,7 @@ fn split_field(line: &[u8]) -> Result<(HeaderName, HeaderValue), Rejection> {
     // RFC 9112 section 5.2: a server that does not merge folded lines answers 400. Section 2.2 asks
     // for the same where whitespace stands before the first field.
     if matches!(line.first(), Some(b' ' | b'\t')) {
-        return Err(Rejection::bad_request(
-            "a header line begins with whitespace",
-        ));
+        return Err(Rejection::bad_request("a header line begins with whitespace"));
     }
     let colon = line
         .iter()
@@ -67,9 +65,7 @@ fn split_field(line: &[u8]) -> Result<(HeaderName, HeaderValue), Rejection> {
         return Err(Rejection::bad_request("a header field has an invalid name"));
     }
     if !value.iter().copied().all(is_field_value) {
-        return Err(Rejection::bad_request(
-            "a header field has an invalid value",
-        ));
+        return Err(Rejection::bad_request("a header field has an invalid value"));
     }
     let name = HeaderName::from_bytes(name)
         .map_err(|_| Rejection::bad_request("a header field has an invalid name"))?;

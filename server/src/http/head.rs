@@ -27,10 +27,8 @@ pub(super) const TARGET_TOO_LONG: Rejection =
     Rejection::new(StatusCode::URI_TOO_LONG, "the request target is too long");
 
 /// RFC 6585 section 5.
-pub(super) const TOO_LONG: Rejection = Rejection::new(
-    StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-    "the request head is too long",
-);
+pub(super) const TOO_LONG: Rejection =
+    Rejection::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request head is too long");
 
 /// How much of a head the server takes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -46,11 +44,7 @@ pub struct HeadLimits {
 
 impl Default for HeadLimits {
     fn default() -> Self {
-        Self {
-            head: 32 * 1024,
-            target: 8 * 1024,
-            fields: 100,
-        }
+        Self { head: 32 * 1024, target: 8 * 1024, fields: 100 }
     }
 }
 
@@ -79,9 +73,7 @@ pub struct RequestHead {
 impl RequestHead {
     /// The path of the target.
     pub fn path(&self) -> &str {
-        self.target
-            .split_once('?')
-            .map_or(&self.target, |(path, _)| path)
+        self.target.split_once('?').map_or(&self.target, |(path, _)| path)
     }
 
     /// The query of the target.
@@ -153,10 +145,7 @@ pub fn parse(head: &[u8], limits: &HeadLimits) -> Result<RequestHead, Rejection>
 }
 
 fn split_at_space(text: &[u8]) -> Result<(&[u8], &[u8]), Rejection> {
-    let at = text
-        .iter()
-        .position(|&byte| byte == b' ')
-        .ok_or(BAD_REQUEST_LINE)?;
+    let at = text.iter().position(|&byte| byte == b' ').ok_or(BAD_REQUEST_LINE)?;
     Ok((&text[..at], &text[at + 1..]))
 }
 
@@ -169,10 +158,9 @@ fn parse_method(method: &[u8]) -> Result<Method, Rejection> {
     }
     match Method::from_bytes(method).map_err(|_| BAD_REQUEST_LINE)? {
         // RFC 9110 section 9.3.6: its target is an authority, and what follows is not HTTP.
-        Method::CONNECT => Err(Rejection::new(
-            StatusCode::NOT_IMPLEMENTED,
-            "this server is not a proxy",
-        )),
+        Method::CONNECT => {
+            Err(Rejection::new(StatusCode::NOT_IMPLEMENTED, "this server is not a proxy"))
+        }
         method => Ok(method),
     }
 }
@@ -205,23 +193,15 @@ fn require_host(headers: &HeaderMap, version: Version) -> Result<(), Rejection> 
 
 /// RFC 9112 section 6.3, with every case refused in which a recipient might find another end.
 fn framing(headers: &HeaderMap, version: Version) -> Result<Framing, Rejection> {
-    let length = only(
-        headers,
-        &CONTENT_LENGTH,
-        "more than one Content-Length field",
-    )?;
-    let coding = only(
-        headers,
-        &TRANSFER_ENCODING,
-        "more than one Transfer-Encoding field",
-    )?;
+    let length = only(headers, &CONTENT_LENGTH, "more than one Content-Length field")?;
+    let coding = only(headers, &TRANSFER_ENCODING, "more than one Transfer-Encoding field")?;
     match (length, coding) {
         (None, None) => Ok(Framing::None),
         (Some(length), None) => parse_length(length.as_bytes()).map(Framing::Length),
         // RFC 9112 section 6.1: both together "ought to be handled as an error".
-        (Some(_), Some(_)) => Err(Rejection::bad_request(
-            "Content-Length and Transfer-Encoding exclude each other",
-        )),
+        (Some(_), Some(_)) => {
+            Err(Rejection::bad_request("Content-Length and Transfer-Encoding exclude each other"))
+        }
         // RFC 9112 section 6.1: HTTP/1.0 has no transfer codings, so the framing is faulty.
         (None, Some(_)) if version == Version::HTTP_10 => {
             Err(Rejection::bad_request("HTTP/1.0 has no Transfer-Encoding"))
@@ -250,12 +230,9 @@ fn require_chunked(value: &[u8]) -> Result<(), Rejection> {
     if value.eq_ignore_ascii_case(b"chunked") {
         return Ok(());
     }
-    let mut codings = value
-        .split(|&byte| byte == b',')
-        .map(super::syntax::trim_whitespace);
-    let last_is_chunked = codings
-        .next_back()
-        .is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"));
+    let mut codings = value.split(|&byte| byte == b',').map(super::syntax::trim_whitespace);
+    let last_is_chunked =
+        codings.next_back().is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"));
     let others_are_codings = codings.all(|coding| {
         !coding.is_empty()
             && coding.iter().copied().all(is_token)

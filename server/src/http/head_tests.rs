@@ -147,10 +147,7 @@ fn framing_is_a_length_or_chunks() {
     for (lines, framing) in [
         ("Content-Length: 0", Framing::Length(0)),
         ("Content-Length: 007", Framing::Length(7)),
-        (
-            "content-length:18446744073709551615\t",
-            Framing::Length(u64::MAX),
-        ),
+        ("content-length:18446744073709551615\t", Framing::Length(u64::MAX)),
         ("Transfer-Encoding: chunked", Framing::Chunked),
         ("transfer-encoding:\tCHUNKED ", Framing::Chunked),
     ] {
@@ -164,19 +161,11 @@ fn framing_is_a_length_or_chunks() {
 fn continue_is_expected_only_where_content_follows() {
     // RFC 9110 section 10.1.1
     let expects = |bytes: &[u8]| accepted(bytes).expect_continue;
-    assert!(expects(&with_lines(
-        "Expect: 100-continue\r\nContent-Length: 1"
-    )));
-    assert!(expects(&with_lines(
-        "Expect: 100-Continue\r\nTransfer-Encoding: chunked"
-    )));
+    assert!(expects(&with_lines("Expect: 100-continue\r\nContent-Length: 1")));
+    assert!(expects(&with_lines("Expect: 100-Continue\r\nTransfer-Encoding: chunked")));
     assert!(!expects(&with_lines("Expect: 100-continue")));
-    assert!(!expects(&with_lines(
-        "Expect: 100-continue\r\nContent-Length: 0"
-    )));
-    assert!(!expects(
-        b"PUT / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n"
-    ));
+    assert!(!expects(&with_lines("Expect: 100-continue\r\nContent-Length: 0")));
+    assert!(!expects(b"PUT / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n"));
 }
 
 #[test]
@@ -195,25 +184,14 @@ fn an_absolute_target_is_reduced_and_its_authority_replaces_host() {
     }
     let head = accepted("OPTIONS https://b HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(head.target, "*");
-    assert_eq!(
-        accepted("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").target,
-        "*"
-    );
+    assert_eq!(accepted("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").target, "*");
 }
 
 #[test]
 fn hosts() {
-    for host in [
-        "a",
-        "A.example.",
-        "a_b",
-        "127.0.0.1:80",
-        "[::1]",
-        "[::1]:8443",
-        "a:",
-        "a:0",
-        "x%20y",
-    ] {
+    for host in
+        ["a", "A.example.", "a_b", "127.0.0.1:80", "[::1]", "[::1]:8443", "a:", "a:0", "x%20y"]
+    {
         let head = accepted(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
         assert_eq!(head.authority(), Some(host));
     }

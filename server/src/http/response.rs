@@ -181,9 +181,9 @@ mod tests {
     fn every_length_is_written_as_it_is() {
         for length in [0, 9, 10, 4096, u64::MAX] {
             let head = head(200, &HeaderMap::new(), Framing::Length(length), true);
-            assert!(head.ends_with(&format!(
-                "Content-Length: {length}\r\nConnection: close\r\n\r\n"
-            )));
+            assert!(
+                head.ends_with(&format!("Content-Length: {length}\r\nConnection: close\r\n\r\n"))
+            );
         }
     }
 
@@ -213,10 +213,7 @@ mod tests {
     fn what_belongs_to_the_connection_is_not_the_handlers_to_set() {
         let mut headers = HeaderMap::new();
         for name in ["content-length", "transfer-encoding", "connection", "date"] {
-            headers.append(
-                HeaderName::from_static(name),
-                HeaderValue::from_static("forged"),
-            );
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static("forged"));
         }
         let head = head(200, &headers, Framing::Length(0), false);
         assert!(!head.contains("forged"), "{head}");

@@ -153,9 +153,9 @@ impl HeadScanner {
             // RFC 9112 section 2.2: at least one empty line before the request line should be
             // ignored. One is what an old client sends after content; more is somebody holding the
             // connection open.
-            Part::Start if self.skipped => Err(Rejection::bad_request(
-                "more than one empty line before the request",
-            )),
+            Part::Start if self.skipped => {
+                Err(Rejection::bad_request("more than one empty line before the request"))
+            }
             // This is also how an HTTP/0.9 request looks: it has no version, and sends no more.
             Part::Method | Part::Target => Err(head::BAD_REQUEST_LINE),
             Part::Start | Part::Version | Part::Fields => {

@@ -136,21 +136,9 @@ mod tests {
     #[test]
     fn the_table_and_the_http_crate_agree_on_every_byte() {
         for byte in 0..=u8::MAX {
-            assert_eq!(
-                is_token(byte),
-                HeaderName::from_bytes(&[byte]).is_ok(),
-                "{byte:#x}"
-            );
-            assert_eq!(
-                is_token(byte),
-                Method::from_bytes(&[byte]).is_ok(),
-                "{byte:#x}"
-            );
-            assert_eq!(
-                is_field_value(byte),
-                HeaderValue::from_bytes(&[byte]).is_ok(),
-                "{byte:#x}"
-            );
+            assert_eq!(is_token(byte), HeaderName::from_bytes(&[byte]).is_ok(), "{byte:#x}");
+            assert_eq!(is_token(byte), Method::from_bytes(&[byte]).is_ok(), "{byte:#x}");
+            assert_eq!(is_field_value(byte), HeaderValue::from_bytes(&[byte]).is_ok(), "{byte:#x}");
         }
     }
 

@@ -29,46 +29,33 @@ pub(super) fn parse<'a>(method: &Method, target: &'a [u8]) -> Result<Target<'a>,
     if target == b"*" {
         // RFC 9112 section 3.2.4: the asterisk form is for OPTIONS alone.
         return match *method {
-            Method::OPTIONS => Ok(Target {
-                origin: "*".to_owned(),
-                authority: None,
-            }),
+            Method::OPTIONS => Ok(Target { origin: "*".to_owned(), authority: None }),
             _ => Err(BAD_TARGET),
         };
     }
     if target.first() == Some(&b'/') {
         let origin = checked(target)?.to_owned();
-        return Ok(Target {
-            origin,
-            authority: None,
-        });
+        return Ok(Target { origin, authority: None });
     }
     absolute(method, target)
 }
 
 /// The absolute form, which every server has to take (RFC 9112 section 3.2.2).
 fn absolute<'a>(method: &Method, target: &'a [u8]) -> Result<Target<'a>, Rejection> {
-    let scheme_end = target
-        .windows(3)
-        .position(|window| window == b"://")
-        .ok_or(BAD_TARGET)?;
+    let scheme_end = target.windows(3).position(|window| window == b"://").ok_or(BAD_TARGET)?;
     if !target[..scheme_end + 3].eq_ignore_ascii_case(SCHEME) {
         // RFC 9110 section 7.4: this connection has no authority over resources of another scheme.
-        return Err(
-            match target[..scheme_end].iter().all(u8::is_ascii_alphanumeric) {
-                true => Rejection::new(
-                    StatusCode::MISDIRECTED_REQUEST,
-                    "only https targets are answered here",
-                ),
-                false => BAD_TARGET,
-            },
-        );
+        return Err(match target[..scheme_end].iter().all(u8::is_ascii_alphanumeric) {
+            true => Rejection::new(
+                StatusCode::MISDIRECTED_REQUEST,
+                "only https targets are answered here",
+            ),
+            false => BAD_TARGET,
+        });
     }
     let rest = &target[scheme_end + 3..];
-    let authority_end = rest
-        .iter()
-        .position(|&byte| matches!(byte, b'/' | b'?'))
-        .unwrap_or(rest.len());
+    let authority_end =
+        rest.iter().position(|&byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(authority_end);
     let authority = parse_authority(authority)?;
     let path = checked(path)?;
@@ -79,10 +66,7 @@ fn absolute<'a>(method: &Method, target: &'a [u8]) -> Result<Target<'a>, Rejecti
         None | Some(b'?') => format!("/{path}"),
         Some(_) => path.to_owned(),
     };
-    Ok(Target {
-        origin,
-        authority: Some(authority),
-    })
+    Ok(Target { origin, authority: Some(authority) })
 }
 
 /// A path with a query, of permitted characters only.
@@ -93,9 +77,7 @@ fn checked(target: &[u8]) -> Result<&str, Rejection> {
         ));
     }
     if !valid_percents(target) {
-        return Err(Rejection::bad_request(
-            "the request target has a broken percent-encoding",
-        ));
+        return Err(Rejection::bad_request("the request target has a broken percent-encoding"));
     }
     str::from_utf8(target).map_err(|_| BAD_TARGET)
 }
@@ -106,10 +88,7 @@ fn checked(target: &[u8]) -> Result<&str, Rejection> {
 /// information: it has no place in `Host`, and in a target it serves to deceive (section 4.2.4).
 pub(super) fn parse_authority(authority: &[u8]) -> Result<&str, Rejection> {
     let host_end = match authority.first() {
-        Some(b'[') => authority
-            .iter()
-            .position(|&byte| byte == b']')
-            .map(|at| at + 1),
+        Some(b'[') => authority.iter().position(|&byte| byte == b']').map(|at| at + 1),
         _ => authority.iter().position(|&byte| byte == b':'),
     };
     let (host, port) = authority.split_at(host_end.unwrap_or(authority.len()));

@@ -1,0 +1,3 @@
+//! The subcommands of `sealpair`, one file each.
+
+pub(crate) mod cert;

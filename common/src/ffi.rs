@@ -1,0 +1,139 @@
+//! The only unsafe code of the workspace: thin wrappers over OpenSSL functions that the `openssl`
+//! crate does not have (or marks unsafe). Each names its C function and says why the call is sound.
+
+#![allow(unsafe_code)]
+
+use foreign_types::{ForeignType, ForeignTypeRef};
+use openssl::error::ErrorStack;
+use openssl::nid::Nid;
+use openssl::ssl::{SslContextBuilder, SslRef, SslSessionRef};
+use openssl::x509::store::X509StoreBuilderRef;
+use openssl::x509::{X509, X509Crl};
+use std::ffi::{CStr, c_char, c_int, c_long, c_uchar, c_void};
+use std::ptr;
+
+// Control numbers from OpenSSL 3.0's <openssl/ssl.h>; they are part of its ABI.
+const SSL_CTRL_CHAIN_CERT: c_int = 89;
+const SSL_CTRL_GET_CLIENT_CERT_TYPES: c_int = 103;
+const SSL_CTRL_GET_PEER_SIGNATURE_NID: c_int = 108;
+const SSL_CTRL_GET_SIGNATURE_NID: c_int = 132;
+const SSL_CTRL_GET_NEGOTIATED_GROUP: c_int = 134;
+
+unsafe extern "C" {
+    fn SSL_group_to_name(ssl: *mut openssl_sys::SSL, id: c_int) -> *const c_char;
+    fn SSL_get_peer_signature_type_nid(ssl: *const openssl_sys::SSL, nid: *mut c_int) -> c_int;
+    fn SSL_get_signature_type_nid(ssl: *const openssl_sys::SSL, nid: *mut c_int) -> c_int;
+    fn X509_STORE_add_crl(
+        store: *mut openssl_sys::X509_STORE,
+        crl: *mut openssl_sys::X509_CRL,
+    ) -> c_int;
+}
+
+/// `SSL_CTX_add1_chain_cert`: appends an intermediate to the chain of the certificate that was set
+/// last, so that several certificates (RSA beside ECDSA) each keep their own chain.
+pub(crate) fn add_chain_certificate(
+    context: &mut SslContextBuilder,
+    certificate: &X509,
+) -> Result<(), ErrorStack> {
+    // SAFETY: both pointers are valid for the call; `larg` 1 makes OpenSSL take a reference of its
+    // own, so the certificate may be dropped afterwards.
+    let done = unsafe {
+        openssl_sys::SSL_CTX_ctrl(
+            context.as_ptr(),
+            SSL_CTRL_CHAIN_CERT,
+            1,
+            certificate.as_ptr().cast::<c_void>(),
+        )
+    };
+    if done > 0 { Ok(()) } else { Err(ErrorStack::get()) }
+}
+
+/// `X509_STORE_add_crl`: makes a revocation list available to chain verification.
+pub(crate) fn add_crl(store: &mut X509StoreBuilderRef, crl: &X509Crl) -> Result<(), ErrorStack> {
+    // SAFETY: both pointers are valid for the call, and the store takes its own reference to the list.
+    let done = unsafe { X509_STORE_add_crl(store.as_ptr(), crl.as_ptr()) };
+    if done > 0 { Ok(()) } else { Err(ErrorStack::get()) }
+}
+
+/// `SSL_set_session`: offers a session for resumption.
+///
+/// The `openssl` crate marks this unsafe because the session must belong to the same context. The
+/// caller, `tls::resume`, keeps one store per context, and hands out nothing from another.
+pub(crate) fn offer_session(ssl: &mut SslRef, session: &SslSessionRef) -> Result<(), ErrorStack> {
+    // SAFETY: the session was made by a connection of the same SSL_CTX (see above); OpenSSL takes a
+    // reference of its own.
+    unsafe { ssl.set_session(session) }
+}
+
+/// `SSL_get_negotiated_group` and `SSL_group_to_name`: the key-exchange group of the connection.
+pub(crate) fn negotiated_group(ssl: &SslRef) -> Option<String> {
+    // SAFETY: the pointer is valid; this control takes no argument and changes nothing.
+    let id = unsafe {
+        openssl_sys::SSL_ctrl(ssl.as_ptr(), SSL_CTRL_GET_NEGOTIATED_GROUP, 0, ptr::null_mut())
+    };
+    // 0: no group was negotiated.
+    let id = c_int::try_from(id).ok().filter(|id| *id != 0)?;
+    // SAFETY: the pointer is valid; the result is null or a string that lives as long as the SSL_CTX,
+    // which outlives this call; it is copied at once.
+    let name = unsafe {
+        let name = SSL_group_to_name(ssl.as_ptr(), id);
+        (!name.is_null()).then(|| CStr::from_ptr(name).to_string_lossy().into_owned())
+    };
+    // OpenSSL 3.0 returns a curve it has only as a NID with this bit set (TLSEXT_nid_unknown).
+    Some(name.unwrap_or_else(|| format!("0x{:04x}", id & 0xffff)))
+}
+
+/// A signature as OpenSSL describes it: the kind of key and the digest.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SignatureNids {
+    pub(crate) kind: Nid,
+    pub(crate) digest: Nid,
+}
+
+/// `SSL_get_peer_signature_type_nid` and `SSL_get_peer_signature_nid`: how the peer signed the
+/// handshake. `None` when it did not (a resumed session, no client certificate).
+pub(crate) fn peer_signature(ssl: &SslRef) -> Option<SignatureNids> {
+    signature(ssl, SSL_get_peer_signature_type_nid, SSL_CTRL_GET_PEER_SIGNATURE_NID)
+}
+
+/// `SSL_get_signature_type_nid` and `SSL_get_signature_nid`: how this end signed the handshake.
+pub(crate) fn own_signature(ssl: &SslRef) -> Option<SignatureNids> {
+    signature(ssl, SSL_get_signature_type_nid, SSL_CTRL_GET_SIGNATURE_NID)
+}
+
+fn signature(
+    ssl: &SslRef,
+    kind: unsafe extern "C" fn(*const openssl_sys::SSL, *mut c_int) -> c_int,
+    digest: c_int,
+) -> Option<SignatureNids> {
+    let mut kind_nid: c_int = 0;
+    let mut digest_nid: c_int = 0;
+    // SAFETY: the pointer is valid and `kind_nid` outlives the call.
+    let has_kind = unsafe { kind(ssl.as_ptr(), &raw mut kind_nid) } == 1;
+    // SAFETY: as above; this control writes one int through its pointer argument.
+    let has_digest = unsafe {
+        openssl_sys::SSL_ctrl(ssl.as_ptr(), digest, 0, (&raw mut digest_nid).cast::<c_void>())
+    } == 1;
+    // Ed25519 and the like have no digest of their own; OpenSSL then reports 0 (NID_undef).
+    has_kind.then(|| SignatureNids {
+        kind: Nid::from_raw(kind_nid),
+        digest: Nid::from_raw(if has_digest { digest_nid } else { 0 }),
+    })
+}
+
+/// `SSL_get0_certificate_types`: whether the server of this TLS 1.2 handshake asked for a client
+/// certificate. TLS 1.3 has no such list; there the alert says it.
+pub(crate) fn client_certificate_was_requested(ssl: &SslRef) -> bool {
+    let mut types: *const c_uchar = ptr::null();
+    // SAFETY: the pointer is valid, and this control writes one pointer to memory that the SSL owns;
+    // it is not dereferenced here.
+    let count: c_long = unsafe {
+        openssl_sys::SSL_ctrl(
+            ssl.as_ptr(),
+            SSL_CTRL_GET_CLIENT_CERT_TYPES,
+            0,
+            (&raw mut types).cast::<c_void>(),
+        )
+    };
+    count > 0
+}

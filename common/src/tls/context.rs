@@ -1,0 +1,476 @@
+//! The contexts of both ends: validated when they are built, immutable afterwards, cheap to clone.
+//!
+//! A builder collects choices and does nothing; `build` reads every file, checks everything against the
+//! policy and makes one `SSL_CTX`, shared by all connections and threads. To reload, build another.
+
+use super::end::Side;
+use super::error::ConfigError;
+use super::failure::Failure;
+use super::identity::{Identity, IdentitySource, Passphrase};
+use super::name::ServerName;
+use super::patience::Patience;
+use super::policy::{Parameters, Policy};
+use super::resume::Resumption;
+use super::stream::{Peer, TlsStream};
+use super::trust::{Pin, Trust};
+use super::verify::Rules;
+use openssl::error::ErrorStack;
+use openssl::ssl::{
+    AlpnError, Ssl, SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions,
+    SslSessionCacheMode, SslVerifyMode, select_next_proto,
+};
+use openssl::x509::verify::X509CheckFlags;
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// HTTP/1.1 in ALPN's wire format (RFC 7301 section 3.1): it is all that either end speaks.
+const ALPN: &[u8] = b"\x08http/1.1";
+
+/// Whether a server asks its clients for a certificate.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum ClientAuth {
+    /// It does not.
+    #[default]
+    None,
+    /// It asks; a client may have none, but one that it presents must verify.
+    Optional,
+    /// It asks, and refuses a client that has none.
+    Required,
+}
+
+impl ClientAuth {
+    /// The name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Optional => "optional",
+            Self::Required => "required",
+        }
+    }
+}
+
+/// What both builders collect.
+#[derive(Clone, Debug, Default)]
+struct Common {
+    policy: Policy,
+    identities: Vec<IdentitySource>,
+    passphrase: Option<Passphrase>,
+}
+
+impl Common {
+    /// A context with the policy and the identities, and what holds for both ends always.
+    fn context(
+        &self,
+        method: SslMethod,
+    ) -> Result<(SslContextBuilder, &'static Parameters, Vec<Identity>), ConfigError> {
+        let parameters = self.policy.parameters()?;
+        let mut context = SslContext::builder(method)?;
+        parameters.apply(self.policy, &mut context)?;
+        // RFC 8996 and RFC 7457 for the rest: no renegotiation (CVE-2009-3555, CVE-2021-3449), no
+        // compression (CRIME). Early data is off unless it is switched on.
+        context.set_options(SslOptions::NO_RENEGOTIATION | SslOptions::NO_COMPRESSION);
+        // An idle connection gives its record buffers back; a read takes all that has arrived.
+        context.set_mode(SslMode::RELEASE_BUFFERS | SslMode::AUTO_RETRY);
+        context.set_read_ahead(true);
+        let identities = self
+            .identities
+            .iter()
+            .map(|source| source.load(self.passphrase.as_ref()))
+            .collect::<Result<Vec<_>, _>>()?;
+        for identity in &identities {
+            identity.install(&mut context, self.policy, parameters)?;
+        }
+        Ok((context, parameters, identities))
+    }
+}
+
+/// A server's TLS configuration.
+///
+/// ```no_run
+/// use sealpair_common::tls::ServerTls;
+/// let tls = ServerTls::builder().identity_pem("server.pem", "server.key").build()?;
+/// # Ok::<(), sealpair_common::tls::ConfigError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ServerTls(Arc<ServerInner>);
+
+#[derive(Debug)]
+struct ServerInner {
+    context: SslContext,
+    policy: Policy,
+    client_auth: ClientAuth,
+    rules: Arc<Rules>,
+    identities: Vec<Identity>,
+}
+
+/// Builds a [`ServerTls`].
+#[derive(Clone, Debug, Default)]
+pub struct ServerTlsBuilder {
+    common: Common,
+    client_auth: ClientAuth,
+    client_trust: Trust,
+}
+
+impl ServerTls {
+    /// Starts with the policy `intermediate`, no identity, and no client certificates.
+    pub fn builder() -> ServerTlsBuilder {
+        ServerTlsBuilder::default()
+    }
+
+    /// The policy.
+    pub fn policy(&self) -> Policy {
+        self.0.policy
+    }
+
+    /// Whether clients are asked for a certificate.
+    pub fn client_auth(&self) -> ClientAuth {
+        self.0.client_auth
+    }
+
+    /// The certificates that are served.
+    pub fn identities(&self) -> &[Identity] {
+        &self.0.identities
+    }
+
+    /// Performs the handshake with a client that has connected. `peer` names the client in messages.
+    ///
+    /// # Errors
+    ///
+    /// The reason why there is no connection. The alert that tells the client has been sent, but the
+    /// client may only see it if the socket is read until it closes: see
+    /// [`linger`](super::linger).
+    pub fn accept(
+        &self,
+        tcp: Arc<TcpStream>,
+        peer: &str,
+        patience: Patience,
+    ) -> Result<TlsStream, Failure> {
+        let inner = &*self.0;
+        let mut ssl = Ssl::new(&inner.context)
+            .map_err(|stack| Failure::internal(Side::Server, peer, &stack))?;
+        let verdict = (inner.client_auth != ClientAuth::None).then(|| {
+            let mode = ssl.verify_mode();
+            inner.rules.watch(&mut ssl, mode, None)
+        });
+        let peer = Peer { name: peer.to_owned(), verified: verdict.is_some(), verdict };
+        TlsStream::handshake(ssl, tcp, Side::Server, peer, patience)
+    }
+}
+
+impl ServerTlsBuilder {
+    /// The policy; `intermediate` if not called.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.common.policy = policy;
+        self
+    }
+
+    /// Adds a certificate chain and its key in PEM. May be called twice, for RSA beside ECDSA.
+    #[must_use]
+    pub fn identity_pem(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        let source = IdentitySource::Pem { certificate: cert.into(), key: key.into() };
+        self.common.identities.push(source);
+        self
+    }
+
+    /// Adds a certificate and key in PKCS#12.
+    #[must_use]
+    pub fn identity_pkcs12(mut self, file: impl Into<PathBuf>) -> Self {
+        self.common.identities.push(IdentitySource::Pkcs12(file.into()));
+        self
+    }
+
+    /// Adds an identity that has been loaded.
+    #[must_use]
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.common.identities.push(IdentitySource::Loaded(identity));
+        self
+    }
+
+    /// The passphrase of encrypted keys and PKCS#12 files.
+    #[must_use]
+    pub fn passphrase(mut self, passphrase: Passphrase) -> Self {
+        self.common.passphrase = Some(passphrase);
+        self
+    }
+
+    /// Whether clients must present a certificate, and which authorities may have issued it.
+    #[must_use]
+    pub fn client_auth(mut self, client_auth: ClientAuth, trust: Trust) -> Self {
+        self.client_auth = client_auth;
+        self.client_trust = trust;
+        self
+    }
+
+    /// Reads and checks everything.
+    ///
+    /// # Errors
+    ///
+    /// Everything that would otherwise fail when the first client connects.
+    pub fn build(self) -> Result<ServerTls, ConfigError> {
+        let (mut context, parameters, identities) = self.common.context(SslMethod::tls_server())?;
+        if identities.is_empty() {
+            return Err(ConfigError::NoIdentity);
+        }
+        context.set_alpn_select_callback(|_, offered| {
+            select_next_proto(ALPN, offered).ok_or(AlpnError::ALERT_FATAL)
+        });
+        // Tickets carry the state; a cache here would only grow.
+        context.set_session_cache_mode(SslSessionCacheMode::OFF);
+        let mut binding = openssl::sha::Sha256::new();
+        binding.update(self.common.policy.name().as_bytes());
+        binding.update(self.client_auth.name().as_bytes());
+        match self.client_auth {
+            ClientAuth::None => context.set_verify(SslVerifyMode::NONE),
+            auth => {
+                if self.client_trust.is_system() {
+                    return Err(ConfigError::Incompatible(
+                        "client certificates need the authority that issues them (--client-ca): \
+                         the system's store would admit anybody's",
+                    ));
+                }
+                let trust = self.client_trust.load()?;
+                binding.update(&trust.digest);
+                context.set_client_ca_list(trust.names()?);
+                context.set_verify_cert_store(trust.store.build())?;
+                context.set_verify(match auth {
+                    ClientAuth::Required => {
+                        SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT
+                    }
+                    _ => SslVerifyMode::PEER,
+                });
+            }
+        }
+        // A ticket counts only where the rules are those under which it was issued: same mode, same
+        // authorities, same revocation lists (the class of CVE-2025-23419).
+        context.set_session_id_context(&binding.finish())?;
+        let rules = Rules {
+            parameters,
+            policy: self.common.policy,
+            pins: self.client_trust.pins().to_vec(),
+            trust: self.client_trust.describe(),
+        };
+        Ok(ServerTls(Arc::new(ServerInner {
+            context: context.build(),
+            policy: self.common.policy,
+            client_auth: self.client_auth,
+            rules: Arc::new(rules),
+            identities,
+        })))
+    }
+}
+
+/// A client's TLS configuration.
+///
+/// ```no_run
+/// use sealpair_common::tls::ClientTls;
+/// let tls = ClientTls::builder().trust_file("ca.pem").build()?;
+/// # Ok::<(), sealpair_common::tls::ConfigError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ClientTls(Arc<ClientInner>);
+
+#[derive(Debug)]
+struct ClientInner {
+    context: SslContext,
+    policy: Policy,
+    verify: bool,
+    server_name: Option<ServerName>,
+    rules: Arc<Rules>,
+    resumption: Resumption,
+}
+
+/// Builds a [`ClientTls`].
+#[derive(Clone, Debug, Default)]
+pub struct ClientTlsBuilder {
+    common: Common,
+    trust: Trust,
+    server_name: Option<ServerName>,
+    accept_any_certificate: bool,
+}
+
+impl ClientTls {
+    /// Starts with the policy `intermediate`, the system's trust store, and no identity.
+    pub fn builder() -> ClientTlsBuilder {
+        ClientTlsBuilder::default()
+    }
+
+    /// The policy.
+    pub fn policy(&self) -> Policy {
+        self.0.policy
+    }
+
+    /// Whether servers' certificates are verified.
+    pub fn verifies(&self) -> bool {
+        self.0.verify
+    }
+
+    /// Performs the handshake with the server that `tcp` is connected to.
+    ///
+    /// The certificate must be for `name`, unless the configuration names another.
+    ///
+    /// # Errors
+    ///
+    /// The reason why there is no connection.
+    pub fn connect(
+        &self,
+        tcp: Arc<TcpStream>,
+        name: &ServerName,
+        patience: Patience,
+    ) -> Result<TlsStream, Failure> {
+        let inner = &*self.0;
+        let name = inner.server_name.as_ref().unwrap_or(name);
+        let peer = name.to_string();
+        let internal = |stack| Failure::internal(Side::Client, &peer, &stack);
+        let mut ssl = Ssl::new(&inner.context).map_err(internal)?;
+        let verdict = self.expect(&mut ssl, name).map_err(internal)?;
+        let port = tcp.peer_addr().map(|address| address.port()).unwrap_or_default();
+        inner.resumption.offer(&mut ssl, name, port);
+        let peer = Peer { name: peer.clone(), verdict, verified: inner.verify };
+        TlsStream::handshake(ssl, tcp, Side::Client, peer, patience)
+    }
+
+    /// Tells OpenSSL whom to expect: as the name to indicate and the name to find.
+    fn expect(
+        &self,
+        ssl: &mut Ssl,
+        name: &ServerName,
+    ) -> Result<Option<super::verify::VerdictSlot>, ErrorStack> {
+        let inner = &*self.0;
+        if let ServerName::Dns(name) = name {
+            ssl.set_hostname(name)?;
+        }
+        if !inner.verify {
+            return Ok(None);
+        }
+        let param = ssl.param_mut();
+        // RFC 9525 section 6: subject alternative names only, and a wildcard is a whole label.
+        param.set_hostflags(
+            X509CheckFlags::NO_PARTIAL_WILDCARDS | X509CheckFlags::NEVER_CHECK_SUBJECT,
+        );
+        match name {
+            ServerName::Dns(name) => param.set_host(name)?,
+            ServerName::Ip(ip) => param.set_ip(*ip)?,
+        }
+        Ok(Some(inner.rules.watch(ssl, SslVerifyMode::PEER, Some(name.to_string()))))
+    }
+}
+
+impl ClientTlsBuilder {
+    /// The policy; `intermediate` if not called.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.common.policy = policy;
+        self
+    }
+
+    /// The client's own certificate chain and key in PEM, for servers that ask.
+    #[must_use]
+    pub fn identity_pem(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        let source = IdentitySource::Pem { certificate: cert.into(), key: key.into() };
+        self.common.identities.push(source);
+        self
+    }
+
+    /// The client's own certificate and key in PKCS#12.
+    #[must_use]
+    pub fn identity_pkcs12(mut self, file: impl Into<PathBuf>) -> Self {
+        self.common.identities.push(IdentitySource::Pkcs12(file.into()));
+        self
+    }
+
+    /// The client's own identity, already loaded.
+    #[must_use]
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.common.identities.push(IdentitySource::Loaded(identity));
+        self
+    }
+
+    /// The passphrase of an encrypted key or a PKCS#12 file.
+    #[must_use]
+    pub fn passphrase(mut self, passphrase: Passphrase) -> Self {
+        self.common.passphrase = Some(passphrase);
+        self
+    }
+
+    /// Whom to believe; the system's trust store if not called.
+    #[must_use]
+    pub fn trust(mut self, trust: Trust) -> Self {
+        self.trust = trust;
+        self
+    }
+
+    /// Believes the authorities of a PEM file instead of the system's store.
+    #[must_use]
+    pub fn trust_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.trust = self.trust.file(path);
+        self
+    }
+
+    /// Also demands this key somewhere in the chain.
+    #[must_use]
+    pub fn pin(mut self, pin: Pin) -> Self {
+        self.trust = self.trust.pin(pin);
+        self
+    }
+
+    /// Indicates and expects this name, whatever the URL says.
+    #[must_use]
+    pub fn server_name(mut self, name: ServerName) -> Self {
+        self.server_name = Some(name);
+        self
+    }
+
+    /// Does not verify the server's certificate at all: anybody can be in between. Refused where a
+    /// policy is meant to be proved (`fips`, `cnsa1`, `cnsa2`).
+    #[must_use]
+    pub fn dangerous_accept_any_certificate(mut self) -> Self {
+        self.accept_any_certificate = true;
+        self
+    }
+
+    /// Reads and checks everything.
+    ///
+    /// # Errors
+    ///
+    /// Everything that would otherwise fail with the first connection.
+    pub fn build(self) -> Result<ClientTls, ConfigError> {
+        let Self { common, trust, server_name, accept_any_certificate } = self;
+        if accept_any_certificate {
+            if matches!(common.policy, Policy::Fips | Policy::Cnsa1 | Policy::Cnsa2) {
+                return Err(ConfigError::Incompatible(
+                    "certificates cannot be left unverified under fips, cnsa1 or cnsa2",
+                ));
+            }
+            if !trust.pins().is_empty() {
+                return Err(ConfigError::Incompatible(
+                    "a pin cannot be checked when certificates are not verified",
+                ));
+            }
+        }
+        let (mut context, parameters, _) = common.context(SslMethod::tls_client())?;
+        context.set_alpn_protos(ALPN)?;
+        if accept_any_certificate {
+            context.set_verify(SslVerifyMode::NONE);
+        } else {
+            context.set_cert_store(trust.load()?.store.build());
+            context.set_verify(SslVerifyMode::PEER);
+        }
+        let resumption = Resumption::install(&mut context)?;
+        let rules = Rules {
+            parameters,
+            policy: common.policy,
+            pins: trust.pins().to_vec(),
+            trust: trust.describe(),
+        };
+        Ok(ClientTls(Arc::new(ClientInner {
+            context: context.build(),
+            policy: common.policy,
+            verify: !accept_any_certificate,
+            server_name,
+            rules: Arc::new(rules),
+            resumption,
+        })))
+    }
+}

@@ -1,0 +1,199 @@
+//! Why a TLS configuration cannot be used.
+//!
+//! These errors are found when a context is built, before anything is connected or accepted. They
+//! name the file, and never what is in a key or a passphrase.
+
+use super::policy::Policy;
+use crate::exit::Exit;
+use crate::report::Report;
+use openssl::error::ErrorStack;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// Why a TLS configuration cannot be used.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A pin is not `sha256/` and the base64 of 32 bytes.
+    BadPin(String),
+    /// A server name is neither a DNS name nor an IP address.
+    BadServerName(String),
+    /// A file could not be read.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What it should hold: "certificate", "private key" ….
+        what: &'static str,
+        /// Why it could not be read.
+        source: io::Error,
+    },
+    /// The options exclude each other.
+    Incompatible(&'static str),
+    /// The key is encrypted and no passphrase was given.
+    KeyEncrypted(PathBuf),
+    /// The private key does not belong to the certificate.
+    KeyMismatch {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+    },
+    /// The policy does not allow this certificate.
+    KeyNotAllowed {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The policy.
+        policy: Policy,
+        /// Which key it has, and which are allowed.
+        reason: String,
+    },
+    /// OpenSSL failed for a reason of its own.
+    Library(ErrorStack),
+    /// A file was read but does not hold what it should.
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
+        what: &'static str,
+        /// What OpenSSL says.
+        source: Option<ErrorStack>,
+    },
+    /// A server has no certificate.
+    NoIdentity,
+    /// The policy is one that this version does not have yet.
+    PolicyNotBuilt(Policy),
+    /// The linked OpenSSL lacks something that the policy needs.
+    PolicyUnavailable {
+        /// The policy.
+        policy: Policy,
+        /// The names of what is missing.
+        missing: Vec<&'static str>,
+    },
+    /// The passphrase does not open the key or the PKCS#12 file.
+    WrongPassphrase(PathBuf),
+}
+
+impl ConfigError {
+    /// The failure as people and scripts see it.
+    pub fn report(&self) -> Report {
+        let new = |kind, message: String| Report::new(Exit::Configuration, kind, message);
+        match self {
+            Self::BadPin(pin) => Report::new(Exit::Usage, "bad-pin", format!("not a pin: {pin}"))
+                .explain(
+                    "a pin is sha256/ and the base64 of the SHA-256 of a public key (RFC 7469)",
+                )
+                .remedy("`sealpair cert show FILE` prints the pin of a certificate"),
+            Self::BadServerName(name) => {
+                Report::new(Exit::Usage, "bad-server-name", format!("not a server name: {name}"))
+                    .explain(
+                        "it must be a DNS name (A-labels for international names) or an IP address",
+                    )
+            }
+            Self::File { path, what, source } => {
+                let path = path.display();
+                new("file", format!("cannot read the {what} {path}"))
+                    .explain(source.to_string())
+                    .remedy(match source.kind() {
+                        io::ErrorKind::NotFound => "check the path",
+                        io::ErrorKind::PermissionDenied => {
+                            "run as a user who may read it, or change its owner or mode"
+                        }
+                        _ => "check the file",
+                    })
+                    .detail("file", path.to_string())
+            }
+            Self::Incompatible(what) => Report::new(Exit::Usage, "incompatible", *what),
+            Self::KeyEncrypted(path) => {
+                let path = path.display();
+                new(
+                    "key-encrypted",
+                    format!("the private key {path} is encrypted"),
+                )
+                .explain("it cannot be used without its passphrase, and none was given")
+                .remedy(
+                    "put the passphrase into a file of its own and name it with --key-pass-file",
+                )
+                .detail("file", path.to_string())
+            }
+            Self::KeyMismatch { certificate, key } => {
+                let (certificate, key) = (certificate.display(), key.display());
+                new("key-mismatch", "the private key does not belong to the certificate".to_owned())
+                    .explain(format!("certificate {certificate}, key {key}"))
+                    .remedy("name the key that the certificate was made with (--cert, --key)")
+                    .detail("certificate", certificate.to_string())
+                    .detail("key", key.to_string())
+            }
+            Self::KeyNotAllowed { certificate, policy, reason } => {
+                let path = certificate.display();
+                new("key-not-allowed", format!("the policy {policy} does not allow {path}"))
+                    .explain(reason.clone())
+                    .remedy("use a certificate with an allowed key, or another --policy")
+                    .detail("file", path.to_string())
+                    .detail("policy", policy.name())
+            }
+            Self::Library(stack) => {
+                Report::new(Exit::Configuration, "openssl", "OpenSSL refused the configuration")
+                    .explain(stack.to_string())
+            }
+            Self::Malformed { path, what, source } => {
+                let path = path.display();
+                let report = new("malformed", format!("{path} holds no usable {what}"))
+                    .remedy(
+                        "check that it is the right file, in PEM unless the option says otherwise",
+                    )
+                    .detail("file", path.to_string());
+                match source {
+                    Some(stack) if !stack.errors().is_empty() => report.explain(stack.to_string()),
+                    _ => report,
+                }
+            }
+            Self::NoIdentity => new("no-certificate", "a server needs a certificate".to_owned())
+                .remedy("give --cert and --key"),
+            Self::PolicyNotBuilt(policy) => new(
+                "policy-unavailable",
+                format!("this version does not have the policy {policy} yet"),
+            )
+            .explain("it has intermediate and modern; nothing was substituted for it")
+            .remedy("use --policy intermediate or --policy modern, or a later version")
+            .detail("policy", policy.name()),
+            Self::PolicyUnavailable { policy, missing } => new(
+                "policy-unavailable",
+                format!("this OpenSSL cannot provide the policy {policy}"),
+            )
+            .explain(format!("{} lacks: {}", openssl::version::version(), missing.join(", ")))
+            .remedy("use another --policy, or a build with another OpenSSL (--features vendored)")
+            .detail("policy", policy.name())
+            .detail("missing", missing.clone()),
+            Self::WrongPassphrase(path) => {
+                let path = path.display();
+                new("wrong-passphrase", format!("the passphrase does not open {path}"))
+                    .remedy("check --key-pass-file: its first line is the passphrase")
+                    .detail("file", path.to_string())
+            }
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.report().fmt(f)
+    }
+}
+
+impl std::error::Error for ConfigError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::File { source, .. } => Some(source),
+            Self::Library(stack) => Some(stack),
+            Self::Malformed { source: Some(stack), .. } => Some(stack),
+            _ => None,
+        }
+    }
+}
+
+impl From<ErrorStack> for ConfigError {
+    fn from(stack: ErrorStack) -> Self {
+        Self::Library(stack)
+    }
+}

@@ -1,0 +1,560 @@
+//! Why a handshake or an established connection failed: one typed reason, whose fault it is, which
+//! certificate, and what to do.
+//!
+//! OpenSSL tells it in four places: the verify callback (which certificate of the chain, which rule),
+//! the error queue (what this end objected to, or which alert it received), the I/O error below, and
+//! the first bytes of a peer that does not speak TLS at all. `Failure::new` reads all four, in that
+//! order.
+
+use super::end::{Side, Situation};
+use super::verify::Verdict;
+use crate::exit::Exit;
+use crate::report::Report;
+use openssl::error::ErrorStack;
+use openssl::ssl;
+use openssl::x509::X509VerifyResult;
+use std::fmt;
+use std::io;
+
+/// Why a TLS connection failed.
+///
+/// Cheap to move: the facts are boxed. It travels inside an [`io::Error`] where an interface demands
+/// one; [`Failure::of`] takes it out again.
+#[derive(Clone, Debug)]
+pub struct Failure(Box<Inner>);
+
+#[derive(Clone, Debug)]
+struct Inner {
+    reason: Reason,
+    side: Side,
+    /// The server's name as the client asked for it, or the client's address as the server sees it.
+    peer: String,
+    verdict: Option<Verdict>,
+    /// OpenSSL's own words, where they add something.
+    wording: Option<String>,
+}
+
+/// The reason of a failure.
+///
+/// The `Peer…` reasons are certificates that *this* end refused; `Own…` are certificates of this end
+/// that the *peer* refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The peer sent a fatal alert that has no reason of its own here (RFC 8446 section 6.2).
+    Alert(u8),
+    /// The peer closed the connection without a TLS close_notify: during the handshake, or in the
+    /// middle of data that may have been longer.
+    Closed,
+    /// A deadline passed.
+    Deadline,
+    /// The operating system reported an error.
+    Io(io::ErrorKind),
+    /// The two ends have no application protocol in common (ALPN, RFC 7301).
+    NoSharedApplicationProtocol,
+    /// The two ends have no cipher suite, group or signature scheme in common.
+    NoSharedParameters,
+    /// The two ends have no protocol version in common.
+    NoSharedVersion,
+    /// The peer does not speak TLS; `http` when it looks like plain HTTP.
+    NotTls {
+        /// Whether its first bytes look like HTTP.
+        http: bool,
+    },
+    /// The server asked for a client certificate and this client sent none.
+    OwnCertificateMissing,
+    /// The peer refused this end's certificate, with this alert.
+    OwnCertificateRefused(u8),
+    /// The peer's certificate is for another name.
+    PeerCertificateName,
+    /// No certificate of the peer's chain has a pinned key.
+    PeerCertificatePin,
+    /// The client sent no certificate although one is required.
+    PeerCertificateMissing,
+    /// A certificate of the chain is revoked.
+    PeerCertificateRevoked,
+    /// Whether a certificate of the chain is revoked cannot be determined.
+    PeerCertificateRevocationUnknown,
+    /// The peer's certificate is self-signed and not a trust anchor.
+    PeerCertificateSelfSigned,
+    /// A certificate of the chain has expired.
+    PeerCertificateExpired,
+    /// A certificate of the chain is not yet valid.
+    PeerCertificateNotYetValid,
+    /// A certificate's key, signature or usage is not allowed.
+    PeerCertificateUnfit,
+    /// The chain ends at a certificate whose issuer was neither sent nor is trusted.
+    PeerCertificateIssuerUnknown,
+    /// The chain is complete, but its root is not a trust anchor.
+    PeerCertificateRootUntrusted,
+    /// The peer broke the TLS protocol.
+    Protocol,
+    /// OpenSSL failed for a reason of its own.
+    Internal,
+}
+
+/// Whose fault a failure is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Blame {
+    /// What the peer presented or did.
+    Peer,
+    /// What this end presented or is configured to.
+    Own,
+    /// The two configurations have nothing in common.
+    Both,
+    /// The path between them.
+    Network,
+}
+
+// OpenSSL's reason codes (<openssl/sslerr.h> of 3.0; they do not change within a major version).
+const SSL_R_HTTPS_PROXY_REQUEST: i32 = 155;
+const SSL_R_HTTP_REQUEST: i32 = 156;
+const SSL_R_NO_PROTOCOLS_AVAILABLE: i32 = 191;
+const SSL_R_NO_SHARED_CIPHER: i32 = 193;
+const SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE: i32 = 199;
+const SSL_R_NO_SUITABLE_KEY_SHARE: i32 = 101;
+const SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM: i32 = 118;
+const SSL_R_NO_APPLICATION_PROTOCOL: i32 = 235;
+const SSL_R_UNSUPPORTED_PROTOCOL: i32 = 258;
+const SSL_R_WRONG_SSL_VERSION: i32 = 266;
+const SSL_R_WRONG_VERSION_NUMBER: i32 = 267;
+const SSL_R_NO_SUITABLE_GROUPS: i32 = 295;
+/// Received alerts are reported as this plus the number of the alert.
+const SSL_AD_REASON_OFFSET: i32 = 1000;
+const ERR_LIB_SSL: i32 = 20;
+
+impl Failure {
+    /// The failure of a handshake or of a read or write after it.
+    pub(super) fn new(situation: &Situation<'_>, error: &ssl::Error) -> Self {
+        let verdict = situation.verdict();
+        let reason = match &verdict {
+            Some(verdict) => of_verdict(verdict),
+            None => of_error(situation, error),
+        };
+        let wording = match (reason, error.ssl_error(), error.io_error()) {
+            (_, Some(stack), _) => of_stack(stack),
+            (Reason::Io(_), None, Some(io)) => Some(io.to_string()),
+            _ => None,
+        };
+        Self(Box::new(Inner {
+            reason,
+            side: situation.side,
+            peer: situation.peer.to_owned(),
+            verdict,
+            wording,
+        }))
+    }
+
+    /// A failure before TLS: OpenSSL could not even begin.
+    pub(super) fn internal(side: Side, peer: &str, stack: &ErrorStack) -> Self {
+        Self(Box::new(Inner {
+            reason: Reason::Internal,
+            side,
+            peer: peer.to_owned(),
+            verdict: None,
+            wording: Some(stack.to_string()),
+        }))
+    }
+
+    /// A failure of the socket when OpenSSL was not asked.
+    pub(super) fn of_socket(side: Side, peer: &str, reason: Reason, error: &io::Error) -> Self {
+        Self(Box::new(Inner {
+            reason,
+            side,
+            peer: peer.to_owned(),
+            verdict: None,
+            wording: Some(error.to_string()),
+        }))
+    }
+
+    /// The failure that travels inside an I/O error, if it is one.
+    pub fn of(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+
+    /// The reason.
+    pub fn reason(&self) -> Reason {
+        self.0.reason
+    }
+
+    /// Whose fault it is.
+    pub fn blame(&self) -> Blame {
+        match self.0.reason {
+            Reason::Closed | Reason::Deadline | Reason::Io(_) => Blame::Network,
+            Reason::NoSharedApplicationProtocol
+            | Reason::NoSharedParameters
+            | Reason::NoSharedVersion => Blame::Both,
+            Reason::OwnCertificateMissing | Reason::OwnCertificateRefused(_) | Reason::Internal => {
+                Blame::Own
+            }
+            _ => Blame::Peer,
+        }
+    }
+
+    /// The certificate that was refused, its depth in the chain (0 is the peer's own) and the rule.
+    pub fn verdict(&self) -> Option<&Verdict> {
+        self.0.verdict.as_ref()
+    }
+
+    /// How a program ends over this.
+    pub fn exit(&self) -> Exit {
+        match self.0.reason {
+            Reason::Closed | Reason::Io(_) => Exit::Connect,
+            Reason::Deadline => Exit::Deadline,
+            Reason::Alert(_)
+            | Reason::NoSharedApplicationProtocol
+            | Reason::NoSharedParameters
+            | Reason::NoSharedVersion => Exit::Handshake,
+            Reason::NotTls { .. } | Reason::Protocol => Exit::Protocol,
+            Reason::OwnCertificateMissing
+            | Reason::OwnCertificateRefused(_)
+            | Reason::PeerCertificateMissing => Exit::ClientCertificate,
+            Reason::PeerCertificateIssuerUnknown
+            | Reason::PeerCertificateRootUntrusted
+            | Reason::PeerCertificateSelfSigned => Exit::CertificateUntrusted,
+            Reason::PeerCertificateExpired | Reason::PeerCertificateNotYetValid => {
+                Exit::CertificateTime
+            }
+            Reason::PeerCertificateName => Exit::CertificateName,
+            Reason::PeerCertificateRevoked | Reason::PeerCertificateRevocationUnknown => {
+                Exit::CertificateRevoked
+            }
+            Reason::PeerCertificateUnfit => Exit::CertificateUnfit,
+            Reason::PeerCertificatePin => Exit::CertificatePin,
+            Reason::Internal => Exit::Unexpected,
+        }
+    }
+
+    /// The stable word for the reason.
+    pub fn kind(&self) -> &'static str {
+        match self.0.reason {
+            Reason::Alert(_) => "tls-alert",
+            Reason::Closed => "connection-closed",
+            Reason::Deadline => "deadline",
+            Reason::Io(_) => "connection-lost",
+            Reason::NoSharedApplicationProtocol => "no-shared-application-protocol",
+            Reason::NoSharedParameters => "no-shared-parameters",
+            Reason::NoSharedVersion => "no-shared-version",
+            Reason::NotTls { http: true } => "plain-http",
+            Reason::NotTls { http: false } => "not-tls",
+            Reason::OwnCertificateMissing => "client-certificate-missing",
+            Reason::OwnCertificateRefused(_) => "client-certificate-refused",
+            Reason::PeerCertificateName => "certificate-name",
+            Reason::PeerCertificatePin => "certificate-pin",
+            Reason::PeerCertificateMissing => "peer-certificate-missing",
+            Reason::PeerCertificateRevoked => "certificate-revoked",
+            Reason::PeerCertificateRevocationUnknown => "certificate-revocation-unknown",
+            Reason::PeerCertificateSelfSigned => "certificate-self-signed",
+            Reason::PeerCertificateExpired => "certificate-expired",
+            Reason::PeerCertificateNotYetValid => "certificate-not-yet-valid",
+            Reason::PeerCertificateUnfit => "certificate-unfit",
+            Reason::PeerCertificateIssuerUnknown => "certificate-issuer-unknown",
+            Reason::PeerCertificateRootUntrusted => "certificate-root-untrusted",
+            Reason::Protocol => "tls-protocol",
+            Reason::Internal => "openssl",
+        }
+    }
+
+    /// The failure as people and scripts see it.
+    pub fn report(&self) -> Report {
+        let inner = &*self.0;
+        let mut report = Report::new(self.exit(), self.kind(), self.message())
+            .detail("peer", inner.peer.as_str())
+            .detail(
+                "blame",
+                match self.blame() {
+                    Blame::Peer => "peer",
+                    Blame::Own => "own",
+                    Blame::Both => "both",
+                    Blame::Network => "network",
+                },
+            );
+        if let Some(verdict) = &inner.verdict {
+            report = verdict.describe(report);
+        } else if let Reason::Alert(alert) | Reason::OwnCertificateRefused(alert) = inner.reason {
+            report = report.explain(format!("alert {alert}, {}", alert_name(alert)));
+            report = report.detail("alert", alert).detail("alert_name", alert_name(alert));
+        } else if let Some(wording) = &inner.wording {
+            report = report.explain(format!("OpenSSL: {wording}"));
+        }
+        match self.remedy() {
+            Some(remedy) => report.remedy(remedy),
+            None => report,
+        }
+    }
+
+    /// The first line: what failed.
+    fn message(&self) -> String {
+        let Inner { reason, peer, side, verdict, .. } = &*self.0;
+        let whose = match side {
+            Side::Client => format!("the certificate of {peer}"),
+            Side::Server => format!("the certificate of the client {peer}"),
+        };
+        match reason {
+            Reason::Alert(alert) => {
+                format!("{peer} refused the TLS handshake: {}", alert_name(*alert))
+            }
+            Reason::Closed => format!("{peer} closed the connection without ending TLS"),
+            Reason::Deadline => format!("{peer} did not answer in time"),
+            Reason::Io(_) => format!("the connection to {peer} was lost"),
+            Reason::NoSharedApplicationProtocol => {
+                format!("{peer} does not offer HTTP/1.1 (ALPN)")
+            }
+            Reason::NoSharedParameters => {
+                format!("{peer} has no cipher suite, group or signature scheme in common with us")
+            }
+            Reason::NoSharedVersion => format!("{peer} has no TLS version in common with us"),
+            Reason::NotTls { http: true } => format!("{peer} speaks plain HTTP, not HTTPS"),
+            Reason::NotTls { http: false } => format!("{peer} does not speak TLS"),
+            Reason::OwnCertificateMissing => {
+                format!("{peer} requires a client certificate, and none was sent")
+            }
+            Reason::OwnCertificateRefused(_) => match side {
+                Side::Client => format!("{peer} refused our client certificate"),
+                Side::Server => format!("the client {peer} refused our certificate"),
+            },
+            Reason::PeerCertificateMissing => {
+                format!("the client {peer} sent no certificate, and one is required")
+            }
+            Reason::PeerCertificateName => format!("{whose} is for another name"),
+            Reason::PeerCertificatePin => format!("{whose} does not have a pinned key"),
+            Reason::PeerCertificateRevoked => format!("{whose} is revoked"),
+            Reason::PeerCertificateRevocationUnknown => {
+                format!("whether {whose} is revoked cannot be determined")
+            }
+            Reason::PeerCertificateSelfSigned => {
+                format!("{whose} is self-signed and not trusted")
+            }
+            Reason::PeerCertificateExpired => format!("{whose} has expired"),
+            Reason::PeerCertificateNotYetValid => format!("{whose} is not yet valid"),
+            Reason::PeerCertificateUnfit => match verdict {
+                Some(verdict) => format!("{whose} is not fit for use: {}", verdict.rule()),
+                None => format!("{whose} is not fit for use"),
+            },
+            Reason::PeerCertificateIssuerUnknown => {
+                format!("{whose} is not trusted: its issuer is unknown")
+            }
+            Reason::PeerCertificateRootUntrusted => {
+                format!("{whose} is not trusted: its root is not a trust anchor")
+            }
+            Reason::Protocol => format!("{peer} broke the TLS protocol"),
+            Reason::Internal => "OpenSSL could not begin the handshake".to_owned(),
+        }
+    }
+
+    /// The third line: what to do. On the server's side the peer must do it, so it says who.
+    fn remedy(&self) -> Option<&'static str> {
+        let client = self.0.side == Side::Client;
+        Some(match self.0.reason {
+            Reason::Closed | Reason::Io(_) if client => {
+                "check that the server is up and serves TLS on this port, then try again"
+            }
+            Reason::Deadline if client => "check the server and the network, or raise --timeout",
+            Reason::NotTls { http: true } if client => "use the server's HTTPS port",
+            Reason::NotTls { http: true } => "the client must use https://",
+            Reason::NotTls { http: false } if client => "check the host and the port",
+            Reason::NoSharedVersion | Reason::NoSharedParameters if client => {
+                "let the server offer what the policy names, or use another --policy"
+            }
+            Reason::Alert(_) if client => "look at the server's log: it knows why it refused",
+            Reason::OwnCertificateMissing => "give --cert FILE and --key FILE",
+            Reason::OwnCertificateRefused(_) if client => {
+                "use a certificate from an authority that the server trusts, and look at its log"
+            }
+            Reason::OwnCertificateRefused(_) => {
+                "the client does not trust our authority: give it the CA file"
+            }
+            Reason::PeerCertificateMissing => {
+                "the client must present a certificate from an authority in --client-ca"
+            }
+            Reason::PeerCertificateName => {
+                "use a name from the certificate, or have one issued for this name"
+            }
+            Reason::PeerCertificatePin => {
+                "if the server's key was changed on purpose, pin the new one (--pin)"
+            }
+            Reason::PeerCertificateRevoked => "do not trust it; its owner must get a new one",
+            Reason::PeerCertificateRevocationUnknown => {
+                "give a current revocation list of this issuer with --crl"
+            }
+            Reason::PeerCertificateSelfSigned if client => {
+                "if it is the one you expect, trust it with --ca FILE"
+            }
+            Reason::PeerCertificateIssuerUnknown if client => {
+                "give the issuer's certificate with --ca FILE; if it is an intermediate, the server \
+                 should send it"
+            }
+            Reason::PeerCertificateRootUntrusted if client => {
+                "if you trust this root, give its certificate with --ca FILE"
+            }
+            Reason::PeerCertificateSelfSigned
+            | Reason::PeerCertificateIssuerUnknown
+            | Reason::PeerCertificateRootUntrusted => {
+                "if its authority is to be trusted, add it to --client-ca"
+            }
+            Reason::PeerCertificateExpired => "its owner must renew it; also check this clock",
+            Reason::PeerCertificateNotYetValid => "check this machine's clock, and its owner's",
+            Reason::PeerCertificateUnfit => "its owner must get one that is fit for this use",
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.report().fmt(f)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<Failure> for io::Error {
+    fn from(failure: Failure) -> Self {
+        let kind = match failure.reason() {
+            Reason::Closed => io::ErrorKind::UnexpectedEof,
+            Reason::Deadline => io::ErrorKind::TimedOut,
+            Reason::Io(kind) => kind,
+            _ => io::ErrorKind::InvalidData,
+        };
+        Self::new(kind, failure)
+    }
+}
+
+fn of_verdict(verdict: &Verdict) -> Reason {
+    if verdict.is_pin() {
+        return Reason::PeerCertificatePin;
+    }
+    // <openssl/x509_vfy.h>: X509_V_ERR_…
+    match verdict.code().as_raw() {
+        2 | 20 | 21 | 27 => Reason::PeerCertificateIssuerUnknown,
+        18 => Reason::PeerCertificateSelfSigned,
+        19 => Reason::PeerCertificateRootUntrusted,
+        10 | 14 => Reason::PeerCertificateExpired,
+        9 | 13 => Reason::PeerCertificateNotYetValid,
+        62 | 64 => Reason::PeerCertificateName,
+        23 => Reason::PeerCertificateRevoked,
+        3 | 4 | 6 | 8 | 11 | 12 | 15 | 16 | 33 | 35 | 36 | 44 => {
+            Reason::PeerCertificateRevocationUnknown
+        }
+        _ => Reason::PeerCertificateUnfit,
+    }
+}
+
+fn of_error(situation: &Situation<'_>, error: &ssl::Error) -> Reason {
+    if let Some(io) = error.io_error() {
+        return match io.kind() {
+            // Only an end before or amid TLS can look like something else than TLS.
+            io::ErrorKind::UnexpectedEof => not_tls(situation).unwrap_or(Reason::Closed),
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Reason::Deadline,
+            kind => Reason::Io(kind),
+        };
+    }
+    let Some(stack) = error.ssl_error() else {
+        return Reason::Protocol;
+    };
+    let ours = stack.errors().iter().find(|error| error.library_code() == ERR_LIB_SSL);
+    match ours.map(|error| error.reason_code()) {
+        None => Reason::Internal,
+        Some(
+            SSL_R_UNSUPPORTED_PROTOCOL
+            | SSL_R_NO_PROTOCOLS_AVAILABLE
+            | SSL_R_WRONG_SSL_VERSION
+            | SSL_R_WRONG_VERSION_NUMBER
+            | SSL_R_HTTP_REQUEST
+            | SSL_R_HTTPS_PROXY_REQUEST,
+        ) => not_tls(situation).unwrap_or(Reason::NoSharedVersion),
+        Some(
+            SSL_R_NO_SHARED_CIPHER
+            | SSL_R_NO_SUITABLE_KEY_SHARE
+            | SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM
+            | SSL_R_NO_SUITABLE_GROUPS,
+        ) => Reason::NoSharedParameters,
+        Some(SSL_R_NO_APPLICATION_PROTOCOL) => Reason::NoSharedApplicationProtocol,
+        Some(SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE) => Reason::PeerCertificateMissing,
+        Some(code) => match u8::try_from(code - SSL_AD_REASON_OFFSET) {
+            Ok(alert) => of_alert(situation, alert),
+            Err(_) => not_tls(situation).unwrap_or(Reason::Protocol),
+        },
+    }
+}
+
+fn of_alert(situation: &Situation<'_>, alert: u8) -> Reason {
+    match alert {
+        116 => Reason::OwnCertificateMissing,
+        // TLS 1.2 has no alert for a missing client certificate; OpenSSL says handshake_failure.
+        40 if situation.was_asked_in_vain() => Reason::OwnCertificateMissing,
+        40 | 71 => Reason::NoSharedParameters,
+        70 => Reason::NoSharedVersion,
+        120 => Reason::NoSharedApplicationProtocol,
+        // no_certificate, bad, unsupported, revoked, expired, unknown certificate; unknown_ca, access_denied
+        41..=46 | 48 | 49 => Reason::OwnCertificateRefused(alert),
+        _ => Reason::Alert(alert),
+    }
+}
+
+/// Whether what the peer said first is no TLS record (content type 20 to 23, major version 3).
+fn not_tls(situation: &Situation<'_>) -> Option<Reason> {
+    let first = situation.first_bytes;
+    let is_record = matches!(first, [20..=23, 3, ..] | [20..=23] | []);
+    if is_record {
+        return None;
+    }
+    const METHODS: [&[u8]; 8] =
+        [b"HTTP/", b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS", b"CONNECT"];
+    let http = METHODS.iter().any(|word| {
+        let length = word.len().min(first.len());
+        length >= 4 && first[..length] == word[..length]
+    });
+    Some(Reason::NotTls { http })
+}
+
+/// The deepest reason of an error queue, in OpenSSL's words.
+fn of_stack(stack: &ErrorStack) -> Option<String> {
+    let error = stack.errors().first()?;
+    let reason = error.reason().unwrap_or("unknown error");
+    Some(match error.data() {
+        Some(data) if !data.is_empty() => format!("{reason} ({data})"),
+        _ => reason.to_owned(),
+    })
+}
+
+/// The name of an alert (RFC 8446 section 6, and the IANA registry for those of TLS 1.2).
+fn alert_name(alert: u8) -> &'static str {
+    match alert {
+        0 => "close_notify",
+        10 => "unexpected_message",
+        20 => "bad_record_mac",
+        22 => "record_overflow",
+        40 => "handshake_failure",
+        41 => "no_certificate",
+        42 => "bad_certificate",
+        43 => "unsupported_certificate",
+        44 => "certificate_revoked",
+        45 => "certificate_expired",
+        46 => "certificate_unknown",
+        47 => "illegal_parameter",
+        48 => "unknown_ca",
+        49 => "access_denied",
+        50 => "decode_error",
+        51 => "decrypt_error",
+        70 => "protocol_version",
+        71 => "insufficient_security",
+        80 => "internal_error",
+        86 => "inappropriate_fallback",
+        90 => "user_canceled",
+        100 => "no_renegotiation",
+        109 => "missing_extension",
+        110 => "unsupported_extension",
+        112 => "unrecognized_name",
+        113 => "bad_certificate_status_response",
+        115 => "unknown_psk_identity",
+        116 => "certificate_required",
+        120 => "no_application_protocol",
+        _ => "an unknown alert",
+    }
+}
+
+/// The words for a verify result that OpenSSL has, without its capital letters.
+pub(super) fn rule_of(code: X509VerifyResult) -> String {
+    code.error_string().to_lowercase()
+}

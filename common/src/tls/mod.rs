@@ -1,0 +1,41 @@
+//! The OpenSSL context module: everything about TLS that both ends share.
+//!
+//! ```text
+//! Policy ──────────┐
+//! Identity ────────┼─ build ─▶ ServerTls / ClientTls ─ accept / connect ─▶ TlsStream ─▶ TlsSession
+//! Trust ───────────┘                                          └─ or a Failure with its Verdict
+//! ```
+
+mod context;
+mod end;
+mod error;
+mod failure;
+mod identity;
+mod name;
+mod patience;
+mod policy;
+mod resume;
+mod session;
+mod socket;
+mod stream;
+mod trust;
+mod verify;
+
+pub use context::{ClientAuth, ClientTls, ClientTlsBuilder, ServerTls, ServerTlsBuilder};
+pub use end::Side;
+pub use error::ConfigError;
+pub use failure::{Blame, Failure, Reason};
+pub use identity::{Identity, Passphrase};
+pub use name::ServerName;
+pub use patience::{Pace, Patience};
+pub use policy::{Availability, Group, Parameters, Policy, Protocol, UnknownPolicy};
+pub use session::TlsSession;
+pub use socket::Socket;
+pub use stream::{TlsStream, linger};
+pub use trust::{Pin, Trust};
+pub use verify::Verdict;
+
+/// The OpenSSL that is linked, as it names itself: `OpenSSL 3.0.22 …`.
+pub fn openssl_version() -> &'static str {
+    openssl::version::version()
+}

@@ -1,0 +1,80 @@
+//! Sessions a client may resume.
+//!
+//! A store belongs to one context, and so to one set of verification rules and one identity: a session
+//! that was made under other rules cannot come back here (the class of CVE-2016-5419). A TLS 1.3
+//! ticket is used once (RFC 8446 appendix C.4), so it is taken out of the store when it is offered.
+
+use super::name::ServerName;
+use openssl::error::ErrorStack;
+use openssl::ex_data::Index;
+use openssl::ssl::{Ssl, SslContextBuilder, SslRef, SslSession, SslSessionCacheMode};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Sessions kept for one server. Servers send two tickets a handshake; a few more serve parallel
+/// connections.
+const PER_SERVER: usize = 4;
+/// Servers remembered. When one more comes, an arbitrary other is forgotten: it costs one handshake.
+const SERVERS: usize = 64;
+
+/// A server as sessions are kept for it.
+type Server = (ServerName, u16);
+
+/// The sessions that one client context may resume.
+#[derive(Clone, Default)]
+pub(super) struct Resumption {
+    store: Arc<Mutex<HashMap<Server, VecDeque<SslSession>>>>,
+    /// Says which server a connection is to, where only the connection is at hand.
+    index: Option<Index<Ssl, Server>>,
+}
+
+impl Resumption {
+    /// Sees to it that sessions of the context's connections are kept.
+    pub(super) fn install(context: &mut SslContextBuilder) -> Result<Self, ErrorStack> {
+        let index = Ssl::new_ex_index::<Server>()?;
+        let resumption = Self { store: Arc::default(), index: Some(index) };
+        context
+            .set_session_cache_mode(SslSessionCacheMode::CLIENT | SslSessionCacheMode::NO_INTERNAL);
+        let keeper = resumption.clone();
+        context.set_new_session_callback(move |ssl, session| keeper.keep(ssl, session));
+        Ok(resumption)
+    }
+
+    /// Offers a session of this server, if there is one, and remembers whose the connection is.
+    pub(super) fn offer(&self, ssl: &mut SslRef, name: &ServerName, port: u16) {
+        let Some(index) = self.index else {
+            return;
+        };
+        let server = (name.clone(), port);
+        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(session) = store.get_mut(&server).and_then(VecDeque::pop_back) {
+            // A session that cannot be offered costs a full handshake and nothing else.
+            let _ = crate::ffi::offer_session(ssl, &session);
+        }
+        drop(store);
+        ssl.set_ex_data(index, server);
+    }
+
+    /// Runs inside OpenSSL when a server hands out a session: must not panic.
+    fn keep(&self, ssl: &SslRef, session: SslSession) {
+        let Some(server) = self.index.and_then(|index| ssl.ex_data(index)) else {
+            return;
+        };
+        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        if store.len() >= SERVERS && !store.contains_key(server) {
+            let other = store.keys().next().cloned();
+            other.map(|other| store.remove(&other));
+        }
+        let sessions = store.entry(server.clone()).or_default();
+        if sessions.len() >= PER_SERVER {
+            sessions.pop_front();
+        }
+        sessions.push_back(session);
+    }
+}
+
+impl std::fmt::Debug for Resumption {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Resumption").finish_non_exhaustive()
+    }
+}

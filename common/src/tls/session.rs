@@ -1,0 +1,135 @@
+//! The facts of one TLS connection: what was negotiated, with whom, by which OpenSSL.
+
+use super::end::Side;
+use crate::ffi::{self, SignatureNids};
+use crate::pki::CertificateFacts;
+use openssl::nid::Nid;
+use openssl::pkey::Id;
+use openssl::ssl::{NameType, SslRef, SslVersion};
+use serde::Serialize;
+use std::fmt;
+
+/// The facts of one TLS connection.
+#[derive(Clone, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct TlsSession {
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub protocol: &'static str,
+    /// The cipher suite by its IANA name.
+    pub suite: String,
+    /// The key-exchange group; `None` for a TLS 1.2 session that was resumed.
+    pub group: Option<String>,
+    /// The scheme with which the server signed the handshake (RFC 8446 section 4.2.3); `None` when
+    /// the session was resumed and nothing was signed.
+    pub signature: Option<String>,
+    /// Whether an earlier session was resumed.
+    pub resumed: bool,
+    /// The application protocol that was agreed on (ALPN).
+    pub alpn: Option<String>,
+    /// The server name that the client indicated (SNI).
+    pub sni: Option<String>,
+    /// The peer's certificates as it sent them, its own first. Empty when it sent none; on a resumed
+    /// session a server knows only the client's own.
+    pub peer: Vec<CertificateFacts>,
+    /// Whether the peer's chain was verified; `false` where verification is switched off.
+    pub verified: bool,
+    /// The OpenSSL that did all this.
+    pub openssl: &'static str,
+}
+
+impl TlsSession {
+    pub(super) fn of(ssl: &SslRef, side: Side, verified: bool) -> Self {
+        let cipher = ssl.current_cipher();
+        let signature = match side {
+            Side::Client => ffi::peer_signature(ssl).and_then(|nids| {
+                let key = ssl.peer_certificate().and_then(|leaf| leaf.public_key().ok());
+                scheme(nids, key.map(|key| key.id()))
+            }),
+            Side::Server => ffi::own_signature(ssl)
+                .and_then(|nids| scheme(nids, ssl.private_key().map(|key| key.id()))),
+        };
+        let resumed = ssl.session_reused();
+        Self {
+            protocol: match ssl.version2() {
+                Some(SslVersion::TLS1_3) => "TLSv1.3",
+                Some(SslVersion::TLS1_2) => "TLSv1.2",
+                _ => ssl.version_str(),
+            },
+            suite: cipher
+                .map(|cipher| cipher.standard_name().unwrap_or_else(|| cipher.name()))
+                .unwrap_or_default()
+                .to_owned(),
+            group: ffi::negotiated_group(ssl).map(canonical_group),
+            signature: signature.filter(|_| !resumed),
+            resumed,
+            alpn: ssl
+                .selected_alpn_protocol()
+                .map(|protocol| String::from_utf8_lossy(protocol).into_owned()),
+            sni: ssl
+                .servername_raw(NameType::HOST_NAME)
+                .map(|name| String::from_utf8_lossy(name).into_owned()),
+            peer: peer_chain(ssl, side),
+            verified,
+            openssl: openssl::version::version(),
+        }
+    }
+}
+
+impl fmt::Display for TlsSession {
+    /// One line: `TLSv1.3, TLS_AES_128_GCM_SHA256, X25519, ecdsa_secp256r1_sha256`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}", self.protocol, self.suite)?;
+        for fact in [&self.group, &self.signature].into_iter().flatten() {
+            write!(f, ", {fact}")?;
+        }
+        if self.resumed {
+            f.write_str(", resumed")?;
+        }
+        Ok(())
+    }
+}
+
+/// OpenSSL leaves the leaf out of the chain on the server's side, and has no chain on a resumed
+/// session.
+fn peer_chain(ssl: &SslRef, side: Side) -> Vec<CertificateFacts> {
+    let sent = ssl.peer_cert_chain().into_iter().flatten().map(CertificateFacts::of);
+    let leaf = ssl.peer_certificate().map(|leaf| CertificateFacts::of(&leaf));
+    match side {
+        Side::Client if ssl.peer_cert_chain().is_some() => sent.collect(),
+        _ => leaf.into_iter().chain(sent).collect(),
+    }
+}
+
+/// The IANA names of the groups that OpenSSL names otherwise.
+fn canonical_group(name: String) -> String {
+    match name.as_str() {
+        "x25519" => "X25519".to_owned(),
+        "x448" => "X448".to_owned(),
+        "prime256v1" => "secp256r1".to_owned(),
+        _ => name,
+    }
+}
+
+/// The name of a signature scheme (IANA "TLS SignatureScheme") from the two numbers OpenSSL has for
+/// it. In TLS 1.2 the same code points stand for the same names, with the curve left open.
+fn scheme(nids: SignatureNids, key: Option<Id>) -> Option<String> {
+    let bits = match nids.digest {
+        Nid::SHA1 => "sha1",
+        Nid::SHA256 => "sha256",
+        Nid::SHA384 => "sha384",
+        Nid::SHA512 => "sha512",
+        _ => "",
+    };
+    Some(match nids.kind {
+        Nid::X9_62_ID_ECPUBLICKEY => match bits {
+            "sha256" => "ecdsa_secp256r1_sha256".to_owned(),
+            "sha384" => "ecdsa_secp384r1_sha384".to_owned(),
+            "sha512" => "ecdsa_secp521r1_sha512".to_owned(),
+            other => format!("ecdsa_{other}"),
+        },
+        Nid::RSASSAPSS if key == Some(Id::RSA_PSS) => format!("rsa_pss_pss_{bits}"),
+        Nid::RSASSAPSS => format!("rsa_pss_rsae_{bits}"),
+        Nid::RSAENCRYPTION => format!("rsa_pkcs1_{bits}"),
+        other => other.short_name().ok()?.to_ascii_lowercase(),
+    })
+}

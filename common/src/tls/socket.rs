@@ -1,0 +1,291 @@
+//! The TCP socket below a TLS stream: deadlines on every wait, and writes gathered into large sends.
+//!
+//! OpenSSL writes one record (16 KiB at most) at a time. Here the records are collected and leave in
+//! one `send` when 128 KiB have gathered or the message is complete, which is what makes a thread per
+//! connection cheaper than one `write` per record.
+//!
+//! Deadlines use `SO_RCVTIMEO` and `SO_SNDTIMEO`. Setting one costs a system call, so the value in
+//! force is kept and only changed when it would wake the thread clearly too late, or has just woken it
+//! too early; a keep-alive connection sets it once.
+
+use super::patience::Patience;
+use rustix::net::RecvFlags;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How much ciphertext is gathered before it is sent. Larger gains nothing measurable on loopback;
+/// it is a buffer that a connection holds only while it sends a long message.
+const GATHER: usize = 128 << 10;
+
+/// A buffer up to this size is kept between messages; a larger one is given back.
+const KEEP: usize = 8 << 10;
+
+/// The socket of one connection.
+#[derive(Debug)]
+pub struct Socket {
+    tcp: Arc<TcpStream>,
+    gathered: Vec<u8>,
+    /// How much of `gathered` has been sent, when a send was interrupted by its deadline.
+    sent: usize,
+    reading: Patience,
+    writing: Patience,
+    receive_timeout: Option<Duration>,
+    send_timeout: Option<Duration>,
+    /// What the peer said first: it tells HTTP from TLS when a handshake fails.
+    first: [u8; 8],
+    first_length: usize,
+    /// Set when a read met the end of the TCP stream.
+    ended: bool,
+}
+
+impl Socket {
+    /// A socket that waits for ever, until it is told otherwise.
+    pub fn new(tcp: Arc<TcpStream>) -> Self {
+        Self {
+            tcp,
+            gathered: Vec::new(),
+            sent: 0,
+            reading: Patience::Forever,
+            writing: Patience::Forever,
+            receive_timeout: None,
+            send_timeout: None,
+            first: [0; 8],
+            first_length: 0,
+            ended: false,
+        }
+    }
+
+    /// The connection.
+    pub fn tcp(&self) -> &Arc<TcpStream> {
+        &self.tcp
+    }
+
+    /// How long reads may wait from now on.
+    pub fn set_reading(&mut self, patience: Patience) {
+        self.reading = patience;
+    }
+
+    /// How long writes may wait from now on.
+    pub fn set_writing(&mut self, patience: Patience) {
+        self.writing = patience;
+    }
+
+    pub(super) fn reading(&self) -> Patience {
+        self.reading
+    }
+
+    /// The first bytes that came from the peer, at most eight.
+    pub(super) fn first_bytes(&self) -> &[u8] {
+        &self.first[..self.first_length]
+    }
+
+    /// Whether the peer closed its side of the TCP connection.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    fn receive(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if matches!(self.reading, Patience::Now) {
+            let received = rustix::net::recv(&*self.tcp, &mut *buf, RecvFlags::DONTWAIT);
+            return Ok(received.map(|(count, _)| count)?);
+        }
+        loop {
+            let now = Instant::now();
+            let deadline = self.reading.deadline(now);
+            arm(deadline, now, &mut self.receive_timeout, |timeout| {
+                self.tcp.set_read_timeout(timeout)
+            })?;
+            match (&*self.tcp).read(buf) {
+                Err(e) if is_wake_up(&e) => {
+                    note_wake_up(deadline, &mut self.receive_timeout)?;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn send_gathered(&mut self) -> io::Result<()> {
+        while self.sent < self.gathered.len() {
+            let now = Instant::now();
+            let deadline = self.writing.deadline(now);
+            arm(deadline, now, &mut self.send_timeout, |timeout| {
+                self.tcp.set_write_timeout(timeout)
+            })?;
+            match (&*self.tcp).write(&self.gathered[self.sent..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    self.sent += count;
+                    self.writing.moved(count);
+                }
+                Err(e) if is_wake_up(&e) => note_wake_up(deadline, &mut self.send_timeout)?,
+                Err(e) => return Err(e),
+            }
+        }
+        self.gathered.clear();
+        self.sent = 0;
+        Ok(())
+    }
+}
+
+impl Read for Socket {
+    /// Reads what there is. The end of the TCP stream is an error: only TLS's close_notify is an end
+    /// (RFC 8446 section 6.1), and OpenSSL's own detection does not work through a custom BIO.
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        // Never wait for an answer while the question is still in our hands.
+        self.send_gathered()?;
+        let count = self.receive(buf)?;
+        if count == 0 && !buf.is_empty() {
+            self.ended = true;
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if self.first_length < self.first.len() {
+            let take = count.min(self.first.len() - self.first_length);
+            self.first[self.first_length..][..take].copy_from_slice(&buf[..take]);
+            self.first_length += take;
+        }
+        self.reading.moved(count);
+        Ok(count)
+    }
+}
+
+impl Write for Socket {
+    /// Gathers; sends when enough has gathered.
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        if self.gathered.len() >= GATHER {
+            self.send_gathered()?;
+        }
+        self.gathered.extend_from_slice(buf);
+        Ok(buf.len())
+    }
+
+    /// Sends what has gathered, and gives a large buffer back: a message is complete.
+    fn flush(&mut self) -> io::Result<()> {
+        self.send_gathered()?;
+        if self.gathered.capacity() > KEEP {
+            self.gathered = Vec::new();
+        }
+        Ok(())
+    }
+}
+
+/// Sees to it that a blocking call wakes up by the deadline.
+fn arm(
+    deadline: Option<Instant>,
+    now: Instant,
+    in_force: &mut Option<Duration>,
+    set: impl FnOnce(Option<Duration>) -> io::Result<()>,
+) -> io::Result<()> {
+    let wanted = match deadline {
+        None => None,
+        Some(deadline) => {
+            let remaining = deadline.saturating_duration_since(now);
+            if remaining.is_zero() {
+                return Err(passed());
+            }
+            Some(remaining)
+        }
+    };
+    let soon_enough = match (wanted, *in_force) {
+        (None, None) => true,
+        // Waking a sixteenth late is accepted for one system call less.
+        (Some(wanted), Some(set)) => set <= wanted + wanted / 16,
+        _ => false,
+    };
+    if soon_enough {
+        return Ok(());
+    }
+    // The kernel takes zero for "for ever" and std refuses it; below a microsecond it would round to it.
+    set(wanted.map(|span| span.max(Duration::from_millis(1))))?;
+    *in_force = wanted;
+    Ok(())
+}
+
+/// A blocking call came back without having done anything: either the deadline has passed, or the
+/// timeout in force was shorter than what is left and must be set anew.
+fn note_wake_up(deadline: Option<Instant>, in_force: &mut Option<Duration>) -> io::Result<()> {
+    *in_force = Some(Duration::MAX);
+    match deadline {
+        Some(deadline) if Instant::now() >= deadline => Err(passed()),
+        _ => Ok(()),
+    }
+}
+
+fn is_wake_up(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+/// `WouldBlock` is what OpenSSL's BIO takes for "try again", which leaves the TLS state intact: after a
+/// late request head the server can still say 408.
+fn passed() -> io::Error {
+    io::ErrorKind::WouldBlock.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    fn pair() -> (Socket, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (far, _) = listener.accept().unwrap();
+        (Socket::new(Arc::new(near)), far)
+    }
+
+    #[test]
+    fn writes_leave_only_when_flushed_or_before_a_read() {
+        let (mut near, mut far) = pair();
+        near.write_all(b"question").unwrap();
+        far.set_nonblocking(true).unwrap();
+        let mut buf = [0; 16];
+        assert_eq!(far.read(&mut buf).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        far.set_nonblocking(false).unwrap();
+        near.reading = Patience::Now;
+        assert_eq!(near.read(&mut buf).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(far.read(&mut buf).unwrap(), 8);
+    }
+
+    #[test]
+    fn a_read_ends_at_its_deadline() {
+        let (mut near, _far) = pair();
+        let began = Instant::now();
+        near.reading = Patience::for_next(Duration::from_millis(30));
+        assert_eq!(near.read(&mut [0; 1]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert!(began.elapsed() >= Duration::from_millis(29));
+        // A timeout in force that is shorter than what is left must not end a later wait.
+        near.reading = Patience::for_next(Duration::from_millis(90));
+        let began = Instant::now();
+        assert_eq!(near.read(&mut [0; 1]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert!(began.elapsed() >= Duration::from_millis(89));
+    }
+
+    #[test]
+    fn a_write_to_someone_who_does_not_read_ends_at_its_deadline() {
+        let (mut near, _far) = pair();
+        near.writing = Patience::for_next(Duration::from_millis(50));
+        let block = vec![0; 1 << 20];
+        let error = (0..64).find_map(|_| near.write(&block).and_then(|_| near.flush()).err());
+        assert_eq!(error.unwrap().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn a_deadline_that_has_passed_is_seen_before_the_wait() {
+        let (mut near, _far) = pair();
+        near.reading = Patience::Until(Instant::now());
+        assert_eq!(near.read(&mut [0; 1]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn the_end_of_tcp_is_an_error_and_is_remembered() {
+        let (mut near, mut far) = pair();
+        far.write_all(b"HTTP/1.1 400").unwrap();
+        drop(far);
+        let mut buf = [0; 64];
+        assert_eq!(near.read(&mut buf).unwrap(), 12);
+        assert_eq!(near.first_bytes(), b"HTTP/1.1");
+        assert_eq!(near.read(&mut buf).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert!(near.has_ended());
+    }
+}

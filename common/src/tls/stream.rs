@@ -1,0 +1,271 @@
+//! A blocking TLS stream with deadlines, gathered writes and a truthful end.
+//!
+//! ```text
+//! read  ── SSL_read ── Socket ── recv
+//! write ── SSL_write ── Socket (gathers records) ── send, on flush or when enough has gathered
+//! ```
+//!
+//! The end of the stream is the peer's close_notify and nothing else: a TCP connection that is cut
+//! looks the same to `read(2)`, so it is an error here ([`Reason::Closed`]). The `openssl` crate's own
+//! stream reports it as a clean end.
+
+use super::end::{Side, Situation};
+use super::failure::{Failure, Reason};
+use super::patience::Patience;
+use super::session::TlsSession;
+use super::socket::Socket;
+use super::verify::VerdictSlot;
+use openssl::ssl::{ErrorCode, ShutdownState, Ssl, SslStream};
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a drop may take to tell the peer that the connection ends.
+const FAREWELL: Duration = Duration::from_millis(200);
+
+/// A TLS connection.
+pub struct TlsStream {
+    inner: SslStream<Socket>,
+    side: Side,
+    peer: String,
+    verdict: Option<VerdictSlot>,
+    verified: bool,
+    /// Set by a failure after which OpenSSL must not be asked for more.
+    broken: bool,
+    /// Set when close_notify has been sent.
+    closed: bool,
+}
+
+/// What the builder of a stream knows about the peer.
+pub(super) struct Peer {
+    /// The server's name or the client's address, for messages.
+    pub(super) name: String,
+    pub(super) verdict: Option<VerdictSlot>,
+    /// Whether a chain that the peer sends is verified.
+    pub(super) verified: bool,
+}
+
+impl TlsStream {
+    /// Performs the handshake; all of it, in both directions, under one deadline.
+    pub(super) fn handshake(
+        ssl: Ssl,
+        tcp: Arc<TcpStream>,
+        side: Side,
+        peer: Peer,
+        patience: Patience,
+    ) -> Result<Self, Failure> {
+        let Peer { name, verdict, verified } = peer;
+        let mut socket = Socket::new(tcp);
+        socket.set_reading(patience);
+        socket.set_writing(patience);
+        let inner =
+            SslStream::new(ssl, socket).map_err(|stack| Failure::internal(side, &name, &stack))?;
+        let mut stream =
+            Self { inner, side, peer: name, verdict, verified, broken: false, closed: false };
+        let done = match side {
+            Side::Client => stream.inner.connect(),
+            Side::Server => stream.inner.accept(),
+        };
+        if let Err(error) = done {
+            let failure = stream.fail(&error);
+            // OpenSSL has put its alert into the socket's hands; let the peer have the reason.
+            let _ = stream.inner.get_mut().flush();
+            return Err(failure);
+        }
+        Ok(stream)
+    }
+
+    /// The facts of the connection.
+    pub fn session(&self) -> TlsSession {
+        TlsSession::of(self.inner.ssl(), self.side, self.verified)
+    }
+
+    /// Whether the peer presented a certificate.
+    pub fn has_peer_certificate(&self) -> bool {
+        self.inner.ssl().peer_certificate().is_some()
+    }
+
+    /// The peer as messages name it.
+    pub fn peer(&self) -> &str {
+        &self.peer
+    }
+
+    /// The TCP connection below. Reading from it or writing to it breaks the TLS session; it is here
+    /// to be shut down from another thread.
+    pub fn tcp(&self) -> &Arc<TcpStream> {
+        self.inner.get_ref().tcp()
+    }
+
+    /// How long reads may wait from now on.
+    pub fn set_reading(&mut self, patience: Patience) {
+        self.inner.get_mut().set_reading(patience);
+    }
+
+    /// How long writes may wait from now on.
+    pub fn set_writing(&mut self, patience: Patience) {
+        self.inner.get_mut().set_writing(patience);
+    }
+
+    /// Whether decrypted bytes are waiting to be read.
+    pub fn has_pending(&self) -> bool {
+        self.inner.ssl().pending() > 0
+    }
+
+    /// Whether a connection that should be idle still is: open, and with nothing to read. What the
+    /// peer sent besides data (session tickets, key updates) is taken in on the way.
+    pub fn is_idle(&mut self) -> bool {
+        if self.broken || self.closed {
+            return false;
+        }
+        let patience = self.inner.get_ref().reading();
+        self.set_reading(Patience::Now);
+        let idle = match self.inner.ssl_read(&mut [0; 1]) {
+            Ok(_) => false,
+            Err(error) => error.code() == ErrorCode::WANT_READ,
+        };
+        self.set_reading(patience);
+        self.broken = !idle;
+        idle
+    }
+
+    /// Ends this direction: sends what is left, then close_notify, then closes the TCP connection for
+    /// writing. The peer may still be sending; read on to hear it out.
+    ///
+    /// # Errors
+    ///
+    /// When the peer is gone or does not take it in time.
+    pub fn close(&mut self) -> io::Result<()> {
+        if self.closed || self.broken {
+            return Ok(());
+        }
+        self.closed = true;
+        if let Err(error) = self.inner.shutdown() {
+            return Err(self.fail(&error).into());
+        }
+        self.inner.get_mut().flush()?;
+        // Not connected any more is as good as shut down.
+        let _ = self.tcp().shutdown(Shutdown::Write);
+        Ok(())
+    }
+
+    /// Cuts the connection without close_notify, because what was sent is not all that was promised:
+    /// the peer must not take the end of the connection for the end of the content.
+    pub fn abort(&mut self) {
+        self.broken = true;
+        let _ = self.tcp().shutdown(Shutdown::Both);
+    }
+
+    /// Whether the peer has said that it sends no more.
+    pub fn is_ended(&mut self) -> bool {
+        self.inner.get_shutdown().contains(ShutdownState::RECEIVED)
+    }
+
+    fn fail(&mut self, error: &openssl::ssl::Error) -> Failure {
+        let situation = Situation {
+            side: self.side,
+            peer: &self.peer,
+            ssl: self.inner.ssl(),
+            first_bytes: self.inner.get_ref().first_bytes(),
+            verdict: self.verdict.as_ref(),
+        };
+        let failure = Failure::new(&situation, error);
+        // After a deadline, or when the peer has closed its side, the TLS state is intact: a server can
+        // still say 408, and either end can still say goodbye.
+        self.broken |= !matches!(failure.reason(), Reason::Deadline | Reason::Closed);
+        failure
+    }
+}
+
+impl Read for TlsStream {
+    /// Reads decrypted bytes; 0 only after the peer's close_notify. Every error carries a
+    /// [`Failure`].
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.inner.ssl_read(buf) {
+                Ok(count) => return Ok(count),
+                Err(error) => match error.code() {
+                    ErrorCode::ZERO_RETURN => return Ok(0),
+                    // A record that carried no data.
+                    ErrorCode::WANT_READ if error.io_error().is_none() => {}
+                    _ => return Err(self.fail(&error).into()),
+                },
+            }
+        }
+    }
+}
+
+impl Write for TlsStream {
+    /// Encrypts; the records leave on [`flush`](Write::flush), before the next read, or when enough
+    /// have gathered. Every error carries a [`Failure`], and ends the connection.
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.inner.ssl_write(buf) {
+                Ok(count) => return Ok(count),
+                Err(error)
+                    if error.code() == ErrorCode::WANT_READ && error.io_error().is_none() => {}
+                Err(error) => {
+                    let failure = self.fail(&error);
+                    // A record that left in part cannot be followed by anything, not even an alert.
+                    self.broken = true;
+                    return Err(failure.into());
+                }
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.get_mut().flush().map_err(|error| {
+            self.broken = true;
+            let reason = match error.kind() {
+                io::ErrorKind::WouldBlock => Reason::Deadline,
+                kind => Reason::Io(kind),
+            };
+            Failure::of_socket(self.side, &self.peer, reason, &error).into()
+        })
+    }
+}
+
+impl Drop for TlsStream {
+    /// close_notify is always sent, so that the peer can tell an end from a cut. It may not hold the
+    /// thread for long.
+    fn drop(&mut self) {
+        if !self.closed && !self.broken && !self.inner.get_ref().has_ended() {
+            self.set_writing(Patience::for_next(FAREWELL));
+            let _ = self.close();
+        }
+    }
+}
+
+impl fmt::Debug for TlsStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsStream")
+            .field("side", &self.side)
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Lets a peer read our last words: closes the connection for writing and discards what still comes,
+/// until the peer closes or `span` is over.
+///
+/// Closing a socket with unread data makes the kernel send a reset, and a reset can overtake the alert
+/// or the response that says why (RFC 9112 section 9.6).
+pub fn linger(tcp: &TcpStream, span: Duration) {
+    let _ = tcp.shutdown(Shutdown::Write);
+    let until = Instant::now() + span;
+    let mut waste = [0; 4 << 10];
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() || tcp.set_read_timeout(Some(left)).is_err() {
+            return;
+        }
+        match (&mut &*tcp).read(&mut waste) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}

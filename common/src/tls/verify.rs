@@ -1,0 +1,187 @@
+//! What the verification of the peer's chain found: the first certificate that broke a rule.
+//!
+//! OpenSSL reports a failed verification as one word, "certificate verify failed". The callback here
+//! runs for every certificate of the chain and keeps which one it was, at which depth, and by which
+//! rule. It also adds the two rules that OpenSSL does not know: pins, and the policy's keys.
+
+use super::failure::rule_of;
+use super::policy::{Parameters, Policy};
+use super::trust::Pin;
+use crate::pki::CertificateFacts;
+use crate::report::Report;
+use openssl::ssl::{SslRef, SslVerifyMode};
+use openssl::x509::{X509StoreContextRef, X509VerifyResult};
+use std::sync::{Arc, OnceLock};
+
+/// Why a chain was refused.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    code: X509VerifyResult,
+    depth: u32,
+    certificate: Option<CertificateFacts>,
+    rule: Rule,
+    /// What was wanted instead: a name, a place of trust.
+    wanted: String,
+}
+
+#[derive(Clone, Debug)]
+enum Rule {
+    /// One of RFC 5280's, as OpenSSL words it.
+    Chain(String),
+    /// The policy does not allow the key.
+    Key(String),
+    /// No pinned key.
+    Pin,
+}
+
+impl Verdict {
+    /// OpenSSL's code for the rule.
+    pub fn code(&self) -> X509VerifyResult {
+        self.code
+    }
+
+    /// The position in the chain: 0 is the peer's own certificate.
+    pub fn depth(&self) -> u32 {
+        self.depth
+    }
+
+    /// The certificate that broke the rule.
+    pub fn certificate(&self) -> Option<&CertificateFacts> {
+        self.certificate.as_ref()
+    }
+
+    /// The rule, in words.
+    pub fn rule(&self) -> &str {
+        match &self.rule {
+            Rule::Chain(text) | Rule::Key(text) => text,
+            Rule::Pin => "no certificate of the chain has a pinned key",
+        }
+    }
+
+    pub(super) fn is_pin(&self) -> bool {
+        matches!(self.rule, Rule::Pin)
+    }
+
+    /// Adds the certificate to a report: one line for people, all facts for scripts.
+    pub(super) fn describe(&self, report: Report) -> Report {
+        let report = report
+            .detail("rule", self.rule())
+            .detail("depth", self.depth)
+            .detail("wanted", self.wanted.as_str());
+        let Some(certificate) = &self.certificate else {
+            return report.explain(self.rule().to_owned());
+        };
+        let names = match certificate.sans.is_empty() {
+            true => "no name".to_owned(),
+            false => shorten(&certificate.sans.join(", ")),
+        };
+        let line = format!(
+            "certificate {} of the chain, {} from {}, for {names}, valid {} to {}; {}",
+            self.depth,
+            shorten(&certificate.subject),
+            shorten(&certificate.issuer),
+            certificate.not_before.as_deref().unwrap_or("an unreadable date"),
+            certificate.not_after.as_deref().unwrap_or("an unreadable date"),
+            self.wanted,
+        );
+        // A struct of strings cannot fail to serialize.
+        let facts = serde_json::to_value(certificate).unwrap_or_default();
+        report.explain(line).detail("certificate", facts)
+    }
+}
+
+/// A certificate may carry ten thousand names; a line of text may not.
+fn shorten(text: &str) -> String {
+    const LONGEST: usize = 120;
+    match text.char_indices().nth(LONGEST) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", &text[..end]),
+    }
+}
+
+/// Where the callback leaves its verdict; shared by the callback and the connection.
+#[derive(Clone, Debug, Default)]
+pub(super) struct VerdictSlot(Arc<OnceLock<Verdict>>);
+
+impl VerdictSlot {
+    pub(super) fn get(&self) -> Option<Verdict> {
+        self.0.get().cloned()
+    }
+}
+
+/// The rules that one end checks on the other's chain.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub(super) parameters: &'static Parameters,
+    pub(super) policy: Policy,
+    pub(super) pins: Vec<Pin>,
+    /// Where trust comes from, for messages.
+    pub(super) trust: String,
+}
+
+impl Rules {
+    /// Watches the verification of one connection.
+    ///
+    /// `name` is what the peer must be called, for messages; OpenSSL checks it.
+    pub(super) fn watch(
+        self: &Arc<Self>,
+        ssl: &mut SslRef,
+        mode: SslVerifyMode,
+        name: Option<String>,
+    ) -> VerdictSlot {
+        let slot = VerdictSlot::default();
+        let (rules, found) = (Arc::clone(self), slot.clone());
+        ssl.set_verify_callback(mode, move |ok, context| {
+            rules.check(ok, context, name.as_deref(), &found)
+        });
+        slot
+    }
+
+    /// Runs inside OpenSSL, for every certificate from the root to the peer's own: must not panic.
+    fn check(
+        &self,
+        ok: bool,
+        context: &mut X509StoreContextRef,
+        name: Option<&str>,
+        found: &VerdictSlot,
+    ) -> bool {
+        let depth = context.error_depth();
+        let refuse = |context: &mut X509StoreContextRef, rule: Rule, wanted: String| {
+            let code = context.error();
+            let certificate = context.current_cert().map(CertificateFacts::of);
+            // The first verdict counts: the callback may be called again for its consequences.
+            let _ = found.0.set(Verdict { code, depth, certificate, rule, wanted });
+            false
+        };
+        if !ok {
+            let code = context.error();
+            let wanted = match (code.as_raw(), name) {
+                (62 | 64, Some(name)) => format!("wanted: {name}"),
+                _ => format!("trusted: {}", self.trust),
+            };
+            return refuse(context, Rule::Chain(rule_of(code)), wanted);
+        }
+        if depth != 0 {
+            return true;
+        }
+        let key = context.current_cert().and_then(|certificate| certificate.public_key().ok());
+        if let Some(Err(reason)) = key.map(|key| self.parameters.check_key(&key)) {
+            context.set_error(X509VerifyResult::APPLICATION_VERIFICATION);
+            let wanted = format!("policy: {}", self.policy);
+            return refuse(context, Rule::Key(reason), wanted);
+        }
+        if !self.pins.is_empty() && !self.has_pinned_key(context) {
+            context.set_error(X509VerifyResult::APPLICATION_VERIFICATION);
+            let pins: Vec<String> = self.pins.iter().map(Pin::to_string).collect();
+            return refuse(context, Rule::Pin, format!("pinned: {}", pins.join(", ")));
+        }
+        true
+    }
+
+    fn has_pinned_key(&self, context: &X509StoreContextRef) -> bool {
+        let Some(chain) = context.chain() else {
+            return false;
+        };
+        chain.iter().filter_map(Pin::of).any(|pin| self.pins.contains(&pin))
+    }
+}

@@ -1,0 +1,377 @@
+//! `sealpair-server serve`: from flags to a running server.
+//!
+//! Everything that can be wrong is found before the first socket listens, and the ready file is written
+//! after the last one does.
+
+use super::ready::{Module, Ready, ReadyFile};
+use super::state::{self, State};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, ValueEnum};
+use sealpair_common::escape::Escaped;
+use sealpair_common::exit::Exit;
+use sealpair_common::report::Report;
+use sealpair_common::tls::{ClientAuth, Passphrase, Policy, ServerTls, Trust, openssl_version};
+use sealpair_common::units::{parse_duration, parse_rate, parse_size};
+use sealpair_server::handler::FileHandler;
+use sealpair_server::{Limits, Server, ServerHandle, listen};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Serve a directory over HTTPS.
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// The directory to serve
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+
+    /// Address and port to listen on; port 0 is any free port (repeatable)
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8443")]
+    listen: Vec<String>,
+
+    /// Certificate chain in PEM, the server's own first; with --key, repeatable (RSA and ECDSA)
+    #[arg(long, value_name = "FILE")]
+    cert: Vec<PathBuf>,
+
+    /// Private key in PEM of the --cert at the same position
+    #[arg(long, value_name = "FILE")]
+    key: Vec<PathBuf>,
+
+    /// PKCS#12 file with key and certificates, instead of --cert and --key (repeatable)
+    #[arg(long, value_name = "FILE")]
+    pkcs12: Vec<PathBuf>,
+
+    /// File whose first line is the passphrase of the keys
+    #[arg(long, value_name = "FILE")]
+    key_pass_file: Option<PathBuf>,
+
+    /// Whether clients must present a certificate
+    #[arg(long, value_enum, default_value_t = ClientAuthArg::None)]
+    client_auth: ClientAuthArg,
+
+    /// Authority that issues the clients' certificates, in PEM (repeatable) [default: the server's
+    /// own authority, if it made one]
+    #[arg(long, value_name = "FILE")]
+    client_ca: Vec<PathBuf>,
+
+    /// Revocation list of the clients' authority, in PEM (repeatable)
+    #[arg(long, value_name = "FILE")]
+    crl: Vec<PathBuf>,
+
+    /// TLS policy
+    #[arg(long, value_name = "NAME", default_value = "intermediate", value_parser = policy_parser())]
+    policy: Policy,
+
+    /// Use a FIPS provider, prove it, and refuse to start otherwise
+    #[arg(long)]
+    fips: bool,
+
+    /// Allow PUT and DELETE
+    #[arg(long)]
+    writable: bool,
+
+    /// Serve and list names that begin with a dot
+    #[arg(long)]
+    dotfiles: bool,
+
+    /// Longest content of a PUT
+    #[arg(long, value_name = "SIZE", default_value = "10GiB", value_parser = parse_size)]
+    max_body: u64,
+
+    /// Connections served at a time; more wait
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_connections,
+          value_parser = parse_count)]
+    max_connections: usize,
+
+    /// Time for a TLS handshake
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    handshake_timeout: Duration,
+
+    /// Time for a whole request head
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = parse_duration)]
+    head_timeout: Duration,
+
+    /// Time without a byte: between requests, and while content moves
+    #[arg(long, value_name = "TIME", default_value = "75s", value_parser = parse_duration)]
+    idle_timeout: Duration,
+
+    /// Least average rate of content, after ten seconds; 0 for none
+    #[arg(long, value_name = "RATE", default_value = "1KiB/s", value_parser = parse_rate)]
+    min_rate: u64,
+
+    /// Time that open connections get when the server is told to stop
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    drain_timeout: Duration,
+
+    /// File to write when every listener accepts: one JSON document
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+
+    /// Where the server's own authority and certificate are kept
+    /// [default: $XDG_STATE_HOME/sealpair, else ~/.local/state/sealpair]
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ClientAuthArg {
+    /// Clients are not asked
+    None,
+    /// Clients are asked; one that has a certificate must have a good one
+    Optional,
+    /// Clients without a certificate are refused
+    Required,
+}
+
+fn policy_parser() -> impl TypedValueParser<Value = Policy> {
+    PossibleValuesParser::new(Policy::ALL.map(Policy::name)).try_map(|name| name.parse::<Policy>())
+}
+
+fn parse_count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=1_000_000) => Ok(count),
+        _ => Err("not a number from 1 to 1000000".to_owned()),
+    }
+}
+
+/// Serves until a signal says stop.
+pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
+    if args.fips {
+        return Err(Report::new(Exit::Fips, "fips-unavailable", "FIPS is required but not active")
+            .explain("this version cannot load and prove a FIPS provider yet")
+            .remedy("run without --fips, or use a later version"));
+    }
+    let handler = FileHandler::open(&args.dir)
+        .map_err(|error| {
+            Report::new(Exit::Configuration, "root", format!("cannot serve {}", args.dir.display()))
+                .explain(error.to_string())
+                .remedy("name a directory that exists and that this user may read")
+        })?
+        .writable(args.writable)
+        .dotfiles(args.dotfiles);
+    if let Some(path) = &args.ready_file {
+        ReadyFile::prepare(path)?;
+    }
+    let wanted = args.addresses()?;
+    let (tls, own) = args.tls(&wanted)?;
+    // Before anything listens: a signal from now on is a request to stop.
+    let signals = Signals::new([SIGTERM, SIGINT]).map_err(|error| {
+        Report::new(Exit::Unexpected, "signals", "cannot catch signals").explain(error.to_string())
+    })?;
+    let listeners = bind(&wanted)?;
+    let server = Server::from_listeners(listeners, tls).limits(args.limits());
+    let bound = server.local_addrs().map_err(|error| unexpected("cannot tell the port", &error))?;
+    stop_on_signal(signals, server.handle())?;
+
+    let urls: Vec<String> = bound.iter().map(url).collect();
+    let ready = Ready {
+        schema: "sealpair.ready/1",
+        pid: std::process::id(),
+        url: urls.first().map(String::as_str).unwrap_or_default(),
+        listen: bound.iter().map(ToString::to_string).collect(),
+        ca: own.as_ref().map(|state| state.ca.as_path()),
+        policy: args.policy.name(),
+        openssl: openssl_version(),
+        fips: None::<Module<'_>>,
+    };
+    args.announce(&urls, own.as_ref());
+    let ready_file =
+        args.ready_file.as_deref().map(|path| ReadyFile::write(path, &ready)).transpose()?;
+    let cut_off = server.serve(handler).map_err(|error| unexpected("cannot serve", &error))?;
+    drop(ready_file);
+    if cut_off == 0 {
+        return Ok(Exit::Done);
+    }
+    log::warn!("{cut_off} connections were cut off at the drain deadline");
+    Ok(Exit::Unexpected)
+}
+
+impl ServeArgs {
+    fn limits(&self) -> Limits {
+        Limits {
+            max_connections: self.max_connections,
+            handshake: self.handshake_timeout,
+            head: self.head_timeout,
+            idle: self.idle_timeout,
+            min_rate: self.min_rate,
+            drain: self.drain_timeout,
+            max_body: self.max_body,
+            ..Limits::default()
+        }
+    }
+
+    /// For every `--listen`, the addresses that it stands for.
+    fn addresses(&self) -> Result<Vec<Vec<SocketAddr>>, Report> {
+        self.listen
+            .iter()
+            .map(|text| {
+                let found = text.to_socket_addrs().map(Iterator::collect::<Vec<_>>);
+                match found {
+                    Ok(found) if !found.is_empty() => Ok(found),
+                    Ok(_) => Err("no address".to_owned()),
+                    Err(error) => Err(error.to_string()),
+                }
+                .map_err(|cause| {
+                    Report::new(Exit::Usage, "listen", format!("cannot listen on {text}"))
+                        .explain(cause)
+                        .remedy("give ADDR:PORT, such as 127.0.0.1:8443 or [::]:443")
+                })
+            })
+            .collect()
+    }
+
+    /// The TLS configuration, and the state directory if the server's own authority is used.
+    fn tls(&self, wanted: &[Vec<SocketAddr>]) -> Result<(ServerTls, Option<State>), Report> {
+        if self.cert.len() != self.key.len() {
+            return Err(Report::new(Exit::Usage, "pairs", "--cert and --key come in pairs")
+                .explain(format!("{} --cert, {} --key", self.cert.len(), self.key.len()))
+                .remedy("give one --key for each --cert, in the same order"));
+        }
+        let mut builder = ServerTls::builder().policy(self.policy);
+        if let Some(path) = &self.key_pass_file {
+            builder = builder.passphrase(Passphrase::from_file(path).map_err(|e| e.report())?);
+        }
+        for (cert, key) in self.cert.iter().zip(&self.key) {
+            builder = builder.identity_pem(cert, key);
+        }
+        for file in &self.pkcs12 {
+            builder = builder.identity_pkcs12(file);
+        }
+        let own = if self.cert.is_empty() && self.pkcs12.is_empty() {
+            // The policy first: a refusal must not leave an authority behind.
+            self.policy.parameters().map_err(|error| error.report())?;
+            let dir = self.state_dir.clone().map_or_else(state::default_dir, Ok)?;
+            let state = State::prepare(&dir, &wanted.concat())?;
+            builder = builder.identity_pem(&state.cert, &state.key);
+            Some(state)
+        } else {
+            None
+        };
+        let auth = match self.client_auth {
+            ClientAuthArg::None => ClientAuth::None,
+            ClientAuthArg::Optional => ClientAuth::Optional,
+            ClientAuthArg::Required => ClientAuth::Required,
+        };
+        if auth == ClientAuth::None && !(self.client_ca.is_empty() && self.crl.is_empty()) {
+            return Err(Report::new(
+                Exit::Usage,
+                "client-auth",
+                "--client-ca and --crl have no effect without --client-auth",
+            )
+            .remedy("add --client-auth required or --client-auth optional"));
+        }
+        let mut trust = Trust::system();
+        let own_ca = own.as_ref().filter(|_| self.client_ca.is_empty()).map(|state| &state.ca);
+        for ca in self.client_ca.iter().chain(own_ca) {
+            trust = trust.file(ca);
+        }
+        for crl in &self.crl {
+            trust = trust.crl_file(crl);
+        }
+        let tls = builder.client_auth(auth, trust).build().map_err(|error| error.report())?;
+        Ok((tls, own))
+    }
+
+    /// One line for each listener on standard output, for people.
+    fn announce(&self, urls: &[String], own: Option<&State>) {
+        let mut out = io::stdout().lock();
+        for url in urls {
+            let mut command = String::from("sealpair get");
+            if let Some(state) = own {
+                command.push_str(&format!(" --ca {}", quoted(&state.ca)));
+            }
+            if matches!(self.client_auth, ClientAuthArg::Required) {
+                command.push_str(" --cert CERT.pem --key CERT.key");
+            }
+            let dir = self.dir.display().to_string();
+            // Nobody may be reading; that is no reason not to serve.
+            let _ = writeln!(out, "serving {} on {url}/ (try: {command} {url}/)", Escaped(&dir));
+        }
+        let _ = out.flush();
+        if let Some(state) = own
+            && matches!(self.client_auth, ClientAuthArg::Required)
+            && self.client_ca.is_empty()
+        {
+            log::info!(
+                "to make a client certificate: sealpair cert issue --client NAME --ca {} --ca-key {}",
+                quoted(&state.ca),
+                quoted(&state.ca_key),
+            );
+        }
+    }
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+,:@%".contains(&byte);
+    if text.bytes().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+fn bind(wanted: &[Vec<SocketAddr>]) -> Result<Vec<TcpListener>, Report> {
+    wanted
+        .iter()
+        .map(|addresses| {
+            let mut last = None;
+            for address in addresses {
+                match listen(*address) {
+                    Ok(listener) => return Ok(listener),
+                    Err(error) => last = Some((address, error)),
+                }
+            }
+            // `addresses` is never empty, so there is a last error.
+            let Some((address, error)) = last else {
+                return Err(Report::new(Exit::Configuration, "listen", "no address to listen on"));
+            };
+            let remedy = match error.kind() {
+                io::ErrorKind::AddrInUse => "stop the program that uses it, or use another port",
+                io::ErrorKind::PermissionDenied => {
+                    "ports below 1024 need CAP_NET_BIND_SERVICE; use another port"
+                }
+                _ => "use an address of this machine",
+            };
+            let message = format!("cannot listen on {address}");
+            Err(Report::new(Exit::Configuration, "listen", message)
+                .explain(error.to_string())
+                .remedy(remedy))
+        })
+        .collect()
+}
+
+/// The URL to reach a listener by, under a name that its certificate has.
+fn url(address: &SocketAddr) -> String {
+    let port = address.port();
+    match address.ip() {
+        ip if ip.is_loopback() || ip.is_unspecified() => format!("https://localhost:{port}"),
+        IpAddr::V4(ip) => format!("https://{ip}:{port}"),
+        IpAddr::V6(ip) => format!("https://[{ip}]:{port}"),
+    }
+}
+
+/// The first SIGTERM or SIGINT lets open requests finish; the second ends the process at once.
+fn stop_on_signal(mut signals: Signals, handle: ServerHandle) -> Result<(), Report> {
+    let watch = move || {
+        let mut signals = signals.forever();
+        if signals.next().is_some() {
+            log::info!("stopping; once more to stop at once");
+            handle.stop();
+        }
+        match signals.next() {
+            Some(SIGINT) => std::process::exit(Exit::Interrupted.code().into()),
+            Some(_) => std::process::exit(Exit::Terminated.code().into()),
+            None => {}
+        }
+    };
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(watch)
+        .map(drop)
+        .map_err(|error| unexpected("cannot start a thread", &error))
+}
+
+fn unexpected(message: &str, error: &io::Error) -> Report {
+    Report::new(Exit::Unexpected, "unexpected", message).explain(error.to_string())
+}

@@ -1,0 +1,141 @@
+//! The state directory: the authority and the certificate that the server makes for itself when it is
+//! given none.
+
+use jiff::Timestamp;
+use rustix::fs::{FlockOperation, flock};
+use sealpair_common::exit::Exit;
+use sealpair_common::pki::{
+    Authority, AuthorityOptions, CertificateFacts, LeafRequest, Overwrite, PkiError, Renewal,
+    files, read,
+};
+use sealpair_common::report::Report;
+use std::fs::File;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A certificate of ours that ends within this time is replaced at the next start: a third of its 90
+/// days, as ACME clients do.
+const RENEW_WITHIN: Duration = Duration::from_secs(30 * 86_400);
+
+/// The files of the state directory.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) ca: PathBuf,
+    pub(crate) ca_key: PathBuf,
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+/// `$XDG_STATE_HOME/sealpair`, else `~/.local/state/sealpair` (XDG Base Directory Specification).
+pub(crate) fn default_dir() -> Result<PathBuf, Report> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+    absolute("XDG_STATE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
+        .map(|base| base.join("sealpair"))
+        .ok_or_else(|| {
+            Report::new(Exit::Configuration, "no-state-dir", "there is no state directory")
+                .explain("neither XDG_STATE_HOME nor HOME is set to an absolute path")
+                .remedy("give --state-dir DIR, or --cert and --key")
+        })
+}
+
+impl State {
+    /// Makes what is missing in the directory, and renews the certificate when it is due or lacks a
+    /// name.
+    pub(crate) fn prepare(dir: &Path, addresses: &[SocketAddr]) -> Result<Self, Report> {
+        let state = Self {
+            ca: dir.join("ca.pem"),
+            ca_key: dir.join("ca.key"),
+            cert: dir.join("server.pem"),
+            key: dir.join("server.key"),
+        };
+        files::create_directory(dir).map_err(|error| error.report())?;
+        let _lock = lock(dir)?;
+        let authority = state.authority().map_err(|error| error.report())?;
+        let names = names(addresses);
+        if !state.is_current(&authority, &names) {
+            let request = LeafRequest::server(&names).map_err(|error| error.report())?;
+            authority
+                .issue(&request)
+                .and_then(|issued| issued.save(&state.cert, &state.key, Overwrite::Replace))
+                .map_err(|error| error.report())?;
+            log::info!("made a certificate for {}", names.join(", "));
+        }
+        Ok(state)
+    }
+
+    fn authority(&self) -> Result<Authority, PkiError> {
+        if self.ca.exists() || self.ca_key.exists() {
+            return Authority::load(&self.ca, &self.ca_key);
+        }
+        let authority = Authority::create(&AuthorityOptions::new())?;
+        authority.save(&self.ca, &self.ca_key, Overwrite::Refuse)?;
+        log::info!("made a certificate authority: {}", self.ca.display());
+        Ok(authority)
+    }
+
+    /// Whether the certificate can be used as it is. One that cannot be read is replaced like one that
+    /// is not there: it is ours, and holds nothing that a new one does not.
+    fn is_current(&self, authority: &Authority, names: &[String]) -> bool {
+        let Ok(certificates) = read::read_certificates(&self.cert, None) else {
+            return false;
+        };
+        let (Some(leaf), true) = (certificates.first(), self.key.exists()) else {
+            return false;
+        };
+        let ours = authority
+            .certificate()
+            .public_key()
+            .and_then(|key| leaf.verify(&key))
+            .unwrap_or_default();
+        let facts = CertificateFacts::of(leaf);
+        let named = names.iter().all(|name| facts.sans.contains(&alternative_name(name)));
+        ours && named && facts.renewal(Timestamp::now(), RENEW_WITHIN) == Renewal::Fine
+    }
+}
+
+/// A name as [`CertificateFacts::sans`] shows it.
+fn alternative_name(name: &str) -> String {
+    match name.parse::<IpAddr>() {
+        Ok(ip) => format!("IP:{ip}"),
+        Err(_) => format!("DNS:{name}"),
+    }
+}
+
+/// Two servers that start at once must not both make an authority.
+fn lock(dir: &Path) -> Result<File, Report> {
+    let path = dir.join("lock");
+    let locked = || -> io::Result<File> {
+        let file = File::options().create(true).truncate(false).write(true).open(&path)?;
+        flock(&file, FlockOperation::LockExclusive)?;
+        Ok(file)
+    };
+    locked().map_err(|error| {
+        Report::new(Exit::Configuration, "state-dir", format!("cannot lock {}", path.display()))
+            .explain(error.to_string())
+            .remedy("give a directory that this user may write (--state-dir DIR)")
+    })
+}
+
+/// What the certificate is for: `localhost`, the loopback addresses, the host's own name, and the
+/// addresses that are listened on.
+fn names(addresses: &[SocketAddr]) -> Vec<String> {
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    let host = rustix::system::uname();
+    // A host name that cannot stand in a certificate is left out.
+    if let Ok(host) = host.nodename().to_str()
+        && LeafRequest::server([host]).is_ok()
+    {
+        names.push(host.to_ascii_lowercase());
+    }
+    names.extend(addresses.iter().map(SocketAddr::ip).filter(is_specific).map(|ip| ip.to_string()));
+    let mut seen = std::collections::HashSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    names
+}
+
+fn is_specific(ip: &IpAddr) -> bool {
+    !ip.is_unspecified()
+}

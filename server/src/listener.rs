@@ -1,0 +1,206 @@
+//! Accepting connections, and the threads that serve them.
+//!
+//! Workers accept for themselves. One of them at a time is the *leader*: it holds the lock and waits for
+//! the listeners; the others that have nothing to do wait for the lock. When a connection comes, the
+//! leader gives up the lock and serves it, and the next one leads. So one always stands ready, a
+//! connection is never handed from thread to thread, and no thread is made while one is free. At the
+//! limit nobody leads, and connections wait in the kernel's backlog until a worker comes back.
+
+use crate::registry::Registry;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::net::{SocketFlags, acceptfrom_with};
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Workers that may stand ready. More end when their connection does, so that a burst does not leave
+/// its threads behind.
+const SPARE: usize = 32;
+
+/// The stack of a connection's thread in bytes. Only what is touched takes memory; handlers and
+/// OpenSSL's deepest paths (a chain of certificates with RSA keys) stay below a quarter of it.
+const STACK: usize = 1 << 20;
+
+/// The first wait after a failed accept; it doubles up to [`LONGEST_WAIT`].
+const FIRST_WAIT: Duration = Duration::from_millis(5);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// What a worker does with a connection.
+pub(crate) type Serve = dyn Fn(TcpStream, SocketAddr, &Registry) + Send + Sync;
+
+/// The listeners and their workers.
+pub(crate) struct Pool {
+    listeners: Vec<TcpListener>,
+    /// Readable from the moment on at which the pool is to stop.
+    stop: OwnedFd,
+    lead: Mutex<Lead>,
+    /// Workers without a connection.
+    ready: AtomicUsize,
+    workers: AtomicUsize,
+    max_workers: usize,
+    registry: Registry,
+    serve: Box<Serve>,
+}
+
+/// What the leader knows.
+#[derive(Default)]
+struct Lead {
+    /// The listener that is looked at first, so that a busy one cannot starve the others.
+    first: usize,
+    wait: Option<Duration>,
+}
+
+impl Pool {
+    /// A pool that is not at work yet.
+    pub(crate) fn new(
+        listeners: Vec<TcpListener>,
+        max_workers: usize,
+        serve: Box<Serve>,
+    ) -> io::Result<Arc<Self>> {
+        for listener in &listeners {
+            // Another process may take the connection between poll and accept.
+            listener.set_nonblocking(true)?;
+        }
+        Ok(Arc::new(Self {
+            listeners,
+            stop: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            lead: Mutex::default(),
+            ready: AtomicUsize::new(0),
+            workers: AtomicUsize::new(0),
+            max_workers: max_workers.max(1),
+            registry: Registry::default(),
+            serve,
+        }))
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Starts the first worker.
+    pub(crate) fn start(self: &Arc<Self>) -> io::Result<()> {
+        self.spawn()
+    }
+
+    /// No connection is accepted from now on, and idle ones end.
+    pub(crate) fn stop(&self) {
+        self.registry.begin_drain();
+        // It stays readable: nobody reads it. A counter that is full is as readable.
+        let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
+    }
+
+    fn spawn(self: &Arc<Self>) -> io::Result<()> {
+        let grown = self.workers.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |workers| {
+            (workers < self.max_workers).then_some(workers + 1)
+        });
+        if grown.is_err() {
+            return Ok(());
+        }
+        let pool = Arc::clone(self);
+        let spawned = std::thread::Builder::new()
+            .name("connection".to_owned())
+            .stack_size(STACK)
+            .spawn(move || pool.work());
+        spawned.map(drop).inspect_err(|_| {
+            self.workers.fetch_sub(1, Ordering::SeqCst);
+        })
+    }
+
+    fn work(self: Arc<Self>) {
+        while let Some((tcp, peer)) = self.next() {
+            (self.serve)(tcp, peer, &self.registry);
+            if self.ready.load(Ordering::SeqCst) >= SPARE {
+                break;
+            }
+        }
+        self.workers.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Waits for a connection; `None` when the pool is to stop.
+    fn next(self: &Arc<Self>) -> Option<(TcpStream, SocketAddr)> {
+        self.ready.fetch_add(1, Ordering::SeqCst);
+        let mut lead = self.lead.lock().unwrap_or_else(PoisonError::into_inner);
+        let accepted = loop {
+            if self.registry.is_draining() {
+                break None;
+            }
+            match self.accept(&mut lead) {
+                Ok(Some(accepted)) => {
+                    lead.wait = None;
+                    break Some(accepted);
+                }
+                Ok(None) => {}
+                Err(error) => self.back_off(&mut lead, &error),
+            }
+        };
+        let still_ready = self.ready.fetch_sub(1, Ordering::SeqCst) - 1;
+        if accepted.is_some() && still_ready == 0 {
+            // Before the lock is given up, so that a burst cannot spawn one thread per waiter.
+            if let Err(error) = self.spawn() {
+                log::warn!("no thread for the next connection, it waits for a free one: {error}");
+            }
+        }
+        accepted
+    }
+
+    /// Waits until a listener has a connection and takes it, if nobody else was faster.
+    fn accept(&self, lead: &mut Lead) -> io::Result<Option<(TcpStream, SocketAddr)>> {
+        let mut fds: Vec<PollFd<'_>> =
+            self.listeners.iter().map(|l| PollFd::new(l, PollFlags::IN)).collect();
+        fds.push(PollFd::new(&self.stop, PollFlags::IN));
+        match poll(&mut fds, None) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        let count = self.listeners.len();
+        let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        let first = lead.first;
+        for at in (0..count).map(|n| (first + n) % count).filter(|at| ready[*at]) {
+            lead.first = at + 1;
+            match acceptfrom_with(&self.listeners[at], SocketFlags::CLOEXEC) {
+                Ok((fd, Some(peer))) => {
+                    if let Ok(peer) = SocketAddr::try_from(peer) {
+                        return Ok(Some((TcpStream::from(fd), peer)));
+                    }
+                }
+                // A connection without an address has ended already.
+                Ok((_, None)) => {}
+                // Gone before it was accepted (accept(2) lists network errors that are to be treated
+                // like EAGAIN), or taken by another process.
+                Err(
+                    rustix::io::Errno::AGAIN
+                    | rustix::io::Errno::INTR
+                    | rustix::io::Errno::CONNABORTED
+                    | rustix::io::Errno::PROTO
+                    | rustix::io::Errno::NETDOWN
+                    | rustix::io::Errno::NETUNREACH
+                    | rustix::io::Errno::HOSTDOWN
+                    | rustix::io::Errno::HOSTUNREACH,
+                ) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Descriptors or memory have run out: wait, and try again. Giving up would end the service for
+    /// good over a moment's shortage.
+    fn back_off(&self, lead: &mut Lead, error: &io::Error) {
+        let wait = match lead.wait {
+            None => {
+                log::warn!("cannot accept a connection, trying again: {error}");
+                FIRST_WAIT
+            }
+            Some(wait) => (wait * 2).min(LONGEST_WAIT),
+        };
+        lead.wait = Some(wait);
+        let wait = Timespec { tv_sec: 0, tv_nsec: wait.subsec_nanos().into() };
+        let wait = if wait.tv_nsec == 0 { Timespec { tv_sec: 1, tv_nsec: 0 } } else { wait };
+        // Only the order to stop ends the wait early.
+        let _ = poll(&mut [PollFd::new(&self.stop, PollFlags::IN)], Some(&wait));
+    }
+}

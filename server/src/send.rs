@@ -1,0 +1,179 @@
+//! Sending a response: the head and a small body in one write, bulk in large pieces.
+
+use crate::http::Framing;
+use crate::http::response::{ChunkedEncoder, framing, has_content, write_head};
+use crate::message::{Body, Response};
+use ::http::{Method, Version};
+use sealpair_common::tls::TlsStream;
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A body up to this size goes out together with its head: one TLS record (RFC 8446 section 5.1 allows
+/// 2^14 bytes) and one system call.
+const SMALL: u64 = 14 << 10;
+
+/// What is read from a file or a stream at a time: a few records, so that the copy stays in the cache.
+const PIECE: usize = 64 << 10;
+
+/// How a response went out.
+#[derive(Debug, Default)]
+pub(crate) struct Sent {
+    /// Bytes of content.
+    pub(crate) bytes: u64,
+    /// The connection cannot go on: the body ended early, or its end is the connection's end.
+    pub(crate) ends_connection: bool,
+    /// What went wrong, if something did.
+    pub(crate) error: Option<io::Error>,
+}
+
+/// What the response answers.
+pub(crate) struct Answers<'r> {
+    pub(crate) method: &'r Method,
+    pub(crate) version: Version,
+    pub(crate) close: bool,
+}
+
+/// Sends a response.
+///
+/// A body that turns out shorter than announced, or fails, cuts the connection without TLS's
+/// close_notify: the client must not take what came for the whole.
+pub(crate) fn send(stream: &mut TlsStream, answers: &Answers<'_>, response: Response) -> Sent {
+    let Response { status, headers, body } = response;
+    let framing = framing(answers.version, body.length());
+    let with_content = has_content(answers.method, status);
+    // Without a length and without chunks, the end of the connection is the end of the content.
+    let until_close = with_content && framing == Framing::None;
+    let close = answers.close || until_close;
+    let mut out = Vec::with_capacity(512);
+    with_date(|date| write_head(&mut out, status, &headers, framing, close, date));
+
+    let mut sent = Sent { ends_connection: close, ..Sent::default() };
+    let result = match body {
+        Body::Empty => stream.write_all(&out),
+        _ if !with_content => stream.write_all(&out),
+        Body::Bytes(bytes) => {
+            sent.bytes = bytes.len() as u64;
+            if sent.bytes <= SMALL {
+                out.extend_from_slice(&bytes);
+                stream.write_all(&out)
+            } else {
+                stream.write_all(&out).and_then(|()| stream.write_all(&bytes))
+            }
+        }
+        Body::File { file, offset, length } => {
+            send_file(stream, out, &FilePart { file, offset, length }, &mut sent.bytes)
+        }
+        Body::Stream { reader, .. } => send_stream(stream, out, reader, framing, &mut sent.bytes),
+    };
+    if let Err(error) = result.and_then(|()| stream.flush()) {
+        stream.abort();
+        sent.ends_connection = true;
+        sent.error = Some(error);
+    }
+    sent
+}
+
+struct FilePart {
+    file: File,
+    offset: u64,
+    length: u64,
+}
+
+fn send_file(
+    stream: &mut TlsStream,
+    mut out: Vec<u8>,
+    part: &FilePart,
+    sent: &mut u64,
+) -> io::Result<()> {
+    let head = out.len();
+    if part.length <= SMALL {
+        // At most SMALL, so it fits.
+        out.resize(head + part.length as usize, 0);
+        part.file.read_exact_at(&mut out[head..], part.offset)?;
+        stream.write_all(&out)?;
+        *sent = part.length;
+        return Ok(());
+    }
+    stream.write_all(&out)?;
+    let mut piece = vec![0; PIECE];
+    while *sent < part.length {
+        let room = (part.length - *sent).min(PIECE as u64) as usize;
+        let count = part.file.read_at(&mut piece[..room], part.offset + *sent)?;
+        if count == 0 {
+            return Err(shorter(part.length));
+        }
+        stream.write_all(&piece[..count])?;
+        *sent += count as u64;
+    }
+    Ok(())
+}
+
+fn send_stream(
+    stream: &mut TlsStream,
+    out: Vec<u8>,
+    mut reader: Box<dyn Read + Send>,
+    framing: Framing,
+    sent: &mut u64,
+) -> io::Result<()> {
+    stream.write_all(&out)?;
+    let mut encoder = ChunkedEncoder::default();
+    let mut frame = Vec::new();
+    let mut piece = vec![0; PIECE];
+    loop {
+        let room = match framing {
+            Framing::Length(length) => (length - *sent).min(PIECE as u64) as usize,
+            Framing::Chunked | Framing::None => PIECE,
+        };
+        if room == 0 {
+            return Ok(());
+        }
+        let count = match reader.read(&mut piece[..room]) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        match (framing, count) {
+            (Framing::Length(length), 0) => return Err(shorter(length)),
+            (Framing::None, 0) => return Ok(()),
+            (Framing::Chunked, 0) => {
+                frame.clear();
+                encoder.finish(&mut frame);
+                return stream.write_all(&frame);
+            }
+            (Framing::Chunked, _) => {
+                frame.clear();
+                encoder.chunk(&mut frame, count as u64);
+                stream.write_all(&frame)?;
+            }
+            (Framing::Length(_) | Framing::None, _) => {}
+        }
+        stream.write_all(&piece[..count])?;
+        *sent += count as u64;
+    }
+}
+
+fn shorter(length: u64) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::UnexpectedEof,
+        format!("the content ended before its announced length of {length} bytes"),
+    )
+}
+
+/// The current time as a `Date` field (RFC 9110 section 6.6.1), formatted once a second and thread.
+fn with_date<R>(use_it: impl FnOnce(&str) -> R) -> R {
+    thread_local! {
+        static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+    }
+    let now = SystemTime::now();
+    let second = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    DATE.with_borrow_mut(|(formatted, date)| {
+        if *formatted != second || date.is_empty() {
+            *date = httpdate::fmt_http_date(now);
+            *formatted = second;
+        }
+        use_it(date)
+    })
+}
