@@ -86,15 +86,7 @@ fn bad_targets() {
     }
     refused(with_target("http://a/"), 421);
     refused(with_target("ftp://a/"), 421);
-    for target in [
-        "/",
-        "//a",
-        "/a;b=c,d!$&'()*+~:@",
-        "/?a/b?c",
-        "/.",
-        "/%00",
-        "/?",
-    ] {
+    for target in ["/", "//a", "/a;b=c,d!$&'()*+~:@", "/?a/b?c", "/.", "/%00", "/?"] {
         assert_eq!(accepted(with_target(target)).target, target);
     }
 }
@@ -174,14 +166,8 @@ fn bad_framing() {
         ("Transfer-Encoding: \"chunked\"", 400),
         ("Transfer-Encoding: chunked chunked", 400),
         ("Transfer-Encoding: \x0bchunked", 400),
-        (
-            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
-            400,
-        ),
-        (
-            "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
-            400,
-        ),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", 400),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity", 400),
         ("Transfer-Encoding : chunked", 400),
         ("Transfer-Encoding\n: chunked", 400),
         ("Transfer-Encoding:\n chunked", 400),
@@ -200,26 +186,12 @@ fn bad_framing() {
 #[test]
 fn bytes_of_another_protocol_are_refused_at_the_first() {
     let limits = HeadLimits::default();
-    for first in [
-        &b"\x16\x03\x01"[..],
-        b"\x80",
-        b"\x00",
-        b"\n",
-        b" ",
-        b"{",
-        b"(",
-        b"\xef\xbb\xbf",
-    ] {
+    for first in [&b"\x16\x03\x01"[..], b"\x80", b"\x00", b"\n", b" ", b"{", b"(", b"\xef\xbb\xbf"]
+    {
         let rejection = HeadScanner::new().scan(&first[..1], &limits).unwrap_err();
         assert_eq!(rejection.status, 400, "{first:?}");
     }
-    assert!(
-        HeadScanner::new()
-            .scan(b"\x16", &limits)
-            .unwrap_err()
-            .reason
-            .contains("TLS")
-    );
+    assert!(HeadScanner::new().scan(b"\x16", &limits).unwrap_err().reason.contains("TLS"));
     refused(b"SSH-2.0-OpenSSH_9.6\r\n", 400);
     refused(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505);
 }
@@ -228,35 +200,22 @@ fn bytes_of_another_protocol_are_refused_at_the_first() {
 fn another_version_is_told_at_the_end_of_its_line() {
     let limits = HeadLimits::default();
     for (line, status) in [("GET / HTTP/2.0\r\n", 505), ("GET /\r", 400)] {
-        let rejection = HeadScanner::new()
-            .scan(line.as_bytes(), &limits)
-            .unwrap_err();
+        let rejection = HeadScanner::new().scan(line.as_bytes(), &limits).unwrap_err();
         assert_eq!(rejection.status, status);
     }
 }
 
 #[test]
 fn limits_are_kept_exactly() {
-    let limits = HeadLimits {
-        head: 200,
-        target: 10,
-        fields: 3,
-    };
+    let limits = HeadLimits { head: 200, target: 10, fields: 3 };
     let status = |bytes: &str| {
         read_limited(bytes.as_bytes(), &limits).map_err(|rejection| rejection.status.as_u16())
     };
     assert!(status("GET /345678901 HTTP/1.1\r\nHost: a\r\n\r\n").is_ok());
     assert_eq!(status("GET /3456789012").unwrap_err(), 414);
 
-    assert!(
-        status("GET / HTTP/1.1\r\nHost: a\r\nB: c\r\nD: e\r\n\r\n")
-            .unwrap()
-            .is_some()
-    );
-    assert_eq!(
-        status("GET / HTTP/1.1\r\nHost: a\r\nB: c\r\nD: e\r\nF").unwrap_err(),
-        431
-    );
+    assert!(status("GET / HTTP/1.1\r\nHost: a\r\nB: c\r\nD: e\r\n\r\n").unwrap().is_some());
+    assert_eq!(status("GET / HTTP/1.1\r\nHost: a\r\nB: c\r\nD: e\r\nF").unwrap_err(), 431);
 
     let head = |length: usize| {
         let start = "GET / HTTP/1.1\r\nHost: a\r\nX: ";
@@ -270,18 +229,11 @@ fn limits_are_kept_exactly() {
 
 #[test]
 fn the_parser_keeps_the_limits_without_the_scanner() {
-    let limits = HeadLimits {
-        head: 60,
-        target: 10,
-        fields: 2,
-    };
+    let limits = HeadLimits { head: 60, target: 10, fields: 2 };
     for (head, status) in [
         ("GET /3456789012 HTTP/1.1\r\nHost: a\r\n\r\n", 414),
         ("GET / HTTP/1.1\r\nHost: a\r\nB: c\r\nD: e\r\n\r\n", 431),
-        (
-            "GET / HTTP/1.1\r\nHost: a\r\nB: ccccccccccccccccccccccccccccccccccccc\r\n\r\n",
-            431,
-        ),
+        ("GET / HTTP/1.1\r\nHost: a\r\nB: ccccccccccccccccccccccccccccccccccccc\r\n\r\n", 431),
         ("", 400),
         ("\r\n", 400),
         ("GET / HTTP/1.1\r\n", 400),
@@ -296,10 +248,7 @@ fn the_parser_keeps_the_limits_without_the_scanner() {
 
 #[test]
 fn large_heads_are_refused_by_default() {
-    refused(
-        format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(8192)),
-        414,
-    );
+    refused(format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(8192)), 414);
     refused(with_lines(&format!("X: {}", "a".repeat(32 * 1024))), 431);
     refused(with_lines(&"X: a\r\n".repeat(100)), 431);
     accepted(with_lines("X: a\r\n".repeat(99).trim_end()));
