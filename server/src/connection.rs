@@ -190,9 +190,9 @@ fn refuse(tcp: &TcpStream, failure: &Failure) {
         _ => log::warn!("no TLS connection: {}", one_line(failure)),
     }
     if failure.reason() == (Reason::NotTls { http: true }) {
+        // Without a length: the end of the connection is the end of the text.
         const ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\
-            Connection: close\r\nContent-Length: 48\r\n\r\n\
-            400 this port speaks HTTPS: the URL is https://\n";
+            Connection: close\r\n\r\n400 this port speaks HTTPS: the URL is https://\n";
         let _ = tcp.set_write_timeout(Some(LINGER));
         let _ = (&mut &*tcp).write_all(ANSWER);
     }

@@ -483,6 +483,9 @@ fn of_alert(situation: &Situation<'_>, alert: u8) -> Reason {
         116 => Reason::OwnCertificateMissing,
         // TLS 1.2 has no alert for a missing client certificate; OpenSSL says handshake_failure.
         40 if situation.was_asked_in_vain() => Reason::OwnCertificateMissing,
+        // A server says this when nothing is in common. A client that says it has seen our choice, and
+        // has some other objection.
+        40 if situation.side == Side::Server => Reason::Alert(40),
         40 | 71 => Reason::NoSharedParameters,
         70 => Reason::NoSharedVersion,
         120 => Reason::NoSharedApplicationProtocol,

@@ -166,12 +166,12 @@ impl Rules {
         }
         let key = context.current_cert().and_then(|certificate| certificate.public_key().ok());
         if let Some(Err(reason)) = key.map(|key| self.parameters.check_key(&key)) {
-            context.set_error(X509VerifyResult::APPLICATION_VERIFICATION);
+            context.set_error(crate::ffi::certificate_rejected());
             let wanted = format!("policy: {}", self.policy);
             return refuse(context, Rule::Key(reason), wanted);
         }
         if !self.pins.is_empty() && !self.has_pinned_key(context) {
-            context.set_error(X509VerifyResult::APPLICATION_VERIFICATION);
+            context.set_error(crate::ffi::certificate_rejected());
             let pins: Vec<String> = self.pins.iter().map(Pin::to_string).collect();
             return refuse(context, Rule::Pin, format!("pinned: {}", pins.join(", ")));
         }

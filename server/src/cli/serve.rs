@@ -244,6 +244,8 @@ impl ServeArgs {
             // The policy first: a refusal must not leave an authority behind.
             self.policy.parameters().map_err(|error| error.report())?;
             let dir = self.state_dir.clone().map_or_else(state::default_dir, Ok)?;
+            // What is told to others must mean the same in their directory.
+            let dir = std::path::absolute(&dir).unwrap_or(dir);
             let state = State::prepare(&dir, &wanted.concat())?;
             builder = builder.identity_pem(&state.cert, &state.key);
             Some(state)
