@@ -24,7 +24,8 @@ use sealpair_common::report::Report;
 
 /// HTTPS transfers and certificates, with OpenSSL.
 #[derive(Debug, Parser)]
-#[command(name = "sealpair", version, about, arg_required_else_help = true)]
+#[command(name = "sealpair",
+    version = sealpair_common::tls::version_line(env!("CARGO_PKG_VERSION")), about, arg_required_else_help = true)]
 pub(crate) struct Cli {
     /// Print one JSON document on standard output, and everything else on standard error
     #[arg(long, global = true)]

@@ -8,7 +8,7 @@ use sealpair_client::{
 };
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
-use sealpair_common::tls::{ClientTls, Passphrase, Pin, Policy, ServerName, Trust};
+use sealpair_common::tls::{ClientTls, Pin, Policy, ServerName, Trust, passphrase_file};
 use sealpair_common::units::parse_duration;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -145,7 +145,7 @@ impl TlsArgs {
                 builder = builder.identity_pkcs12(file);
             }
             if let Some(path) = &self.key_pass_file {
-                let passphrase = Passphrase::from_file(path).map_err(|error| error.report())?;
+                let passphrase = passphrase_file(path).map_err(|error| error.report())?;
                 builder = builder.passphrase(passphrase);
             }
             if let Some(name) = self.server_name()? {

@@ -10,7 +10,9 @@ use clap::{Args, ValueEnum};
 use sealpair_common::escape::Escaped;
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
-use sealpair_common::tls::{ClientAuth, Passphrase, Policy, ServerTls, Trust, openssl_version};
+use sealpair_common::tls::{
+    ClientAuth, Policy, ServerTls, Trust, openssl_version, passphrase_file,
+};
 use sealpair_common::units::{parse_duration, parse_rate, parse_size};
 use sealpair_server::handler::FileHandler;
 use sealpair_server::{Limits, Server, ServerHandle, listen};
@@ -232,7 +234,7 @@ impl ServeArgs {
         }
         let mut builder = ServerTls::builder().policy(self.policy);
         if let Some(path) = &self.key_pass_file {
-            builder = builder.passphrase(Passphrase::from_file(path).map_err(|e| e.report())?);
+            builder = builder.passphrase(passphrase_file(path).map_err(|e| e.report())?);
         }
         for (cert, key) in self.cert.iter().zip(&self.key) {
             builder = builder.identity_pem(cert, key);
