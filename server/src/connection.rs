@@ -18,6 +18,7 @@ use crate::registry::{Registration, Registry};
 use crate::send::{Answers, Sent, send};
 use crate::wire::{Content, NoRequest, Wire};
 use ::http::{Method, StatusCode, Version};
+use sealpair_common::escape::Escaped;
 use sealpair_common::tls::{Failure, Patience, Reason, ServerTls, TlsStream, linger};
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
@@ -124,7 +125,8 @@ impl Service {
         let millis = began.elapsed().as_secs_f64() * 1e3;
         log::info!(
             target: "sealpair_server::access",
-            "{} {method} {target} {} {bytes} {millis:.1}ms", info.peer(), status.as_u16(),
+            "{} {} {method} {target} {} {bytes} {millis:.1}ms",
+            info.peer(), Escaped(info.subject().unwrap_or("-")), status.as_u16(),
         );
         if let Some(error) = &error {
             log::info!("{}: the response to {method} {target} was cut: {error}", info.peer());

@@ -6,6 +6,7 @@
 //! Trust ───────────┘                                          └─ or a Failure with its Verdict
 //! ```
 
+mod classify;
 mod context;
 mod end;
 mod error;
