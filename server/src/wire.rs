@@ -18,6 +18,9 @@ use std::time::Duration;
 /// makes the buffer grow, and it shrinks back when the connection is idle.
 const STEP: usize = 4 << 10;
 
+/// Less room than this is not worth a system call.
+const LEAST: usize = 1 << 10;
+
 /// Content goes past the buffer, straight to the handler, when the handler takes at least this much.
 const DIRECT: usize = 1 << 10;
 
@@ -100,12 +103,15 @@ impl Wire {
             if self.buffer.capacity() > STEP {
                 self.buffer = Vec::new();
             }
-        } else if self.unused.start > 0 && self.buffer.len() - self.unused.end < STEP {
+        }
+        if self.buffer.len() - self.unused.end < LEAST {
+            // What has been used makes room first; only then does the buffer grow.
             self.buffer.copy_within(self.unused.clone(), 0);
             self.unused = 0..self.unused.len();
-        }
-        if self.buffer.len() - self.unused.end < STEP.min(self.buffer.len().max(1)) {
-            self.buffer.resize(self.unused.end + STEP, 0);
+            let wanted = self.unused.end + STEP;
+            if self.buffer.len() < wanted {
+                self.buffer.resize(wanted, 0);
+            }
         }
         let count = self.stream.read(&mut self.buffer[self.unused.end..])?;
         self.unused.end += count;

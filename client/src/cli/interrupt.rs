@@ -2,10 +2,11 @@
 
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
+use signal_hook::consts::signal::SIGXFSZ;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The temporary file of the download under way.
 static UNFINISHED: Mutex<Option<PathBuf>> = Mutex::new(None);
@@ -21,6 +22,8 @@ pub(crate) fn watch() -> Result<(), Report> {
         Report::new(Exit::Unexpected, "signals", "cannot catch signals").explain(error.to_string())
     };
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(failed)?;
+    // A download beyond RLIMIT_FSIZE is an error with an exit code of its own.
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(failed)?;
     let wait = move || {
         let Some(signal) = signals.forever().next() else {
             return;

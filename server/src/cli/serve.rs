@@ -16,11 +16,13 @@ use sealpair_common::tls::{
 use sealpair_common::units::{parse_duration, parse_rate, parse_size};
 use sealpair_server::handler::FileHandler;
 use sealpair_server::{Limits, Server, ServerHandle, listen};
+use signal_hook::consts::signal::SIGXFSZ;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Serve a directory over HTTPS.
@@ -160,9 +162,11 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
     let wanted = args.addresses()?;
     let (tls, own) = args.tls(&wanted)?;
     // Before anything listens: a signal from now on is a request to stop.
-    let signals = Signals::new([SIGTERM, SIGINT]).map_err(|error| {
-        Report::new(Exit::Unexpected, "signals", "cannot catch signals").explain(error.to_string())
-    })?;
+    let signals = Signals::new([SIGTERM, SIGINT])
+        .map_err(|error| unexpected("cannot catch signals", &error))?;
+    // An upload beyond RLIMIT_FSIZE is that upload's error, not the end of the process.
+    signal_hook::flag::register(SIGXFSZ, Arc::default())
+        .map_err(|error| unexpected("cannot catch signals", &error))?;
     let listeners = bind(&wanted)?;
     let server = Server::from_listeners(listeners, tls).limits(args.limits());
     let bound = server.local_addrs().map_err(|error| unexpected("cannot tell the port", &error))?;
