@@ -37,8 +37,8 @@ const HARMLESS: [HeaderName; 6] =
 /// Flags of every command that makes a request.
 #[derive(Debug, Args)]
 pub(crate) struct HttpArgs {
-    /// Header field `Name: value`, or `@FILE` with one on each line (repeatable). Tokens belong into a
-    /// file: others on this machine can read the command line
+    /// Header field `Name: value`, or `@FILE` with one on each line (repeatable). `Name:` leaves a
+    /// field out. Tokens belong into a file: others on this machine can read the command line
     #[arg(short = 'H', long = "header", value_name = "FIELD")]
     headers: Vec<String>,
 
@@ -148,6 +148,12 @@ impl Exchange<'_> {
         }
         for (name, value) in &self.headers {
             fields.entry(name).or_insert_with(|| value.clone());
+        }
+        // `Name:` leaves out a field that would be sent otherwise, as with curl.
+        let empty = fields.iter().filter(|(_, value)| value.is_empty());
+        let empty: Vec<HeaderName> = empty.map(|(name, _)| name.clone()).collect();
+        for name in empty {
+            fields.remove(name);
         }
         Ok(fields)
     }
