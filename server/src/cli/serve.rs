@@ -139,6 +139,9 @@ fn parse_count(text: &str) -> Result<usize, String> {
 
 /// Serves until a signal says stop.
 pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
+    if let Some(path) = &args.ready_file {
+        ReadyFile::prepare(path)?;
+    }
     if args.fips {
         return Err(Report::new(Exit::Fips, "fips-unavailable", "FIPS is required but not active")
             .explain("this version cannot load and prove a FIPS provider yet")
@@ -152,9 +155,6 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
         })?
         .writable(args.writable)
         .dotfiles(args.dotfiles);
-    if let Some(path) = &args.ready_file {
-        ReadyFile::prepare(path)?;
-    }
     let wanted = args.addresses()?;
     let (tls, own) = args.tls(&wanted)?;
     // Before anything listens: a signal from now on is a request to stop.
@@ -177,9 +177,9 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
         openssl: openssl_version(),
         fips: None::<Module<'_>>,
     };
-    args.announce(&urls, own.as_ref());
     let ready_file =
         args.ready_file.as_deref().map(|path| ReadyFile::write(path, &ready)).transpose()?;
+    args.announce(&urls, own.as_ref());
     let cut_off = server.serve(handler).map_err(|error| unexpected("cannot serve", &error))?;
     drop(ready_file);
     if cut_off == 0 {
@@ -240,7 +240,7 @@ impl ServeArgs {
         for file in &self.pkcs12 {
             builder = builder.identity_pkcs12(file);
         }
-        let own = if self.cert.is_empty() && self.pkcs12.is_empty() {
+        let mut own = if self.cert.is_empty() && self.pkcs12.is_empty() {
             // The policy first: a refusal must not leave an authority behind.
             self.policy.parameters().map_err(|error| error.report())?;
             let dir = self.state_dir.clone().map_or_else(state::default_dir, Ok)?;
@@ -272,6 +272,9 @@ impl ServeArgs {
             trust = trust.crl_file(crl);
         }
         let tls = builder.client_auth(auth, trust).build().map_err(|error| error.report())?;
+        if let Some(state) = &mut own {
+            state.unlock();
+        }
         Ok((tls, own))
     }
 

@@ -26,6 +26,7 @@ pub(crate) struct State {
     pub(crate) ca_key: PathBuf,
     pub(crate) cert: PathBuf,
     pub(crate) key: PathBuf,
+    lock: Option<File>,
 }
 
 /// `$XDG_STATE_HOME/sealpair`, else `~/.local/state/sealpair` (XDG Base Directory Specification).
@@ -43,16 +44,16 @@ pub(crate) fn default_dir() -> Result<PathBuf, Report> {
 
 impl State {
     /// Makes what is missing in the directory, and renews the certificate when it is due or lacks a
-    /// name.
+    /// name. The directory is locked until [`State::unlock`].
     pub(crate) fn prepare(dir: &Path, addresses: &[SocketAddr]) -> Result<Self, Report> {
+        files::create_directory(dir).map_err(|error| error.report())?;
         let state = Self {
             ca: dir.join("ca.pem"),
             ca_key: dir.join("ca.key"),
             cert: dir.join("server.pem"),
             key: dir.join("server.key"),
+            lock: Some(lock(dir)?),
         };
-        files::create_directory(dir).map_err(|error| error.report())?;
-        let _lock = lock(dir)?;
         let authority = state.authority().map_err(|error| error.report())?;
         let names = names(addresses);
         if !state.is_current(&authority, &names) {
@@ -64,6 +65,12 @@ impl State {
             log::info!("made a certificate for {}", names.join(", "));
         }
         Ok(state)
+    }
+
+    /// Lets other servers use the directory: the certificate and its key have been read, so nobody can
+    /// replace one of them in between.
+    pub(crate) fn unlock(&mut self) {
+        self.lock = None;
     }
 
     fn authority(&self) -> Result<Authority, PkiError> {
@@ -82,9 +89,12 @@ impl State {
         let Ok(certificates) = read::read_certificates(&self.cert, None) else {
             return false;
         };
-        let (Some(leaf), true) = (certificates.first(), self.key.exists()) else {
+        // A crash between the two renames that replace the pair leaves one of each.
+        let (Some(leaf), Ok(key)) = (certificates.first(), read::read_private_key(&self.key))
+        else {
             return false;
         };
+        let paired = leaf.public_key().is_ok_and(|public| public.public_eq(&key));
         let ours = authority
             .certificate()
             .public_key()
@@ -92,7 +102,7 @@ impl State {
             .unwrap_or_default();
         let facts = CertificateFacts::of(leaf);
         let named = names.iter().all(|name| facts.sans.contains(&alternative_name(name)));
-        ours && named && facts.renewal(Timestamp::now(), RENEW_WITHIN) == Renewal::Fine
+        paired && ours && named && facts.renewal(Timestamp::now(), RENEW_WITHIN) == Renewal::Fine
     }
 }
 
