@@ -5,7 +5,8 @@
 use crate::server::SealpairServer;
 use crate::waiting::DEADLINE;
 use openssl::ssl::{
-    ErrorCode, ShutdownState, SslConnector, SslConnectorBuilder, SslMethod, SslStream,
+    ErrorCode, ShutdownState, Ssl, SslContext, SslContextBuilder, SslMethod, SslStream,
+    SslVerifyMode,
 };
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
@@ -68,19 +69,43 @@ impl RawClient {
     #[track_caller]
     pub fn connect_with(
         server: &SealpairServer,
-        configure: impl FnOnce(&mut SslConnectorBuilder),
+        configure: impl FnOnce(&mut SslContextBuilder),
     ) -> Self {
-        let mut tls = SslConnector::builder(SslMethod::tls()).unwrap();
-        tls.set_ca_file(server.ca()).unwrap();
-        configure(&mut tls);
-        Self::over(server.tcp(), &tls.build())
+        Self::over(server.tcp(), &Self::context(server, configure))
     }
 
-    /// Connects to many, or many times, with one context.
+    /// A context for many connections.
     #[track_caller]
-    pub fn over(tcp: TcpStream, tls: &SslConnector) -> Self {
-        let stream = tls.connect("localhost", tcp).unwrap();
-        Self { stream, ahead: Vec::new(), end: None }
+    pub fn context(
+        server: &SealpairServer,
+        configure: impl FnOnce(&mut SslContextBuilder),
+    ) -> SslContext {
+        // Not `SslConnector`: it reads the system's authorities each time.
+        let mut tls = SslContext::builder(SslMethod::tls_client()).unwrap();
+        tls.set_ca_file(server.ca()).unwrap();
+        tls.set_verify(SslVerifyMode::PEER);
+        configure(&mut tls);
+        tls.build()
+    }
+
+    /// Connects over a TCP connection.
+    #[track_caller]
+    pub fn over(tcp: TcpStream, tls: &SslContext) -> Self {
+        Self::try_over(tcp, tls).unwrap()
+    }
+
+    /// Connects over a TCP connection to a server that may refuse.
+    ///
+    /// # Errors
+    ///
+    /// When the handshake fails.
+    pub fn try_over(tcp: TcpStream, tls: &SslContext) -> Result<Self, openssl::ssl::Error> {
+        let mut ssl = Ssl::new(tls).unwrap();
+        ssl.set_hostname("localhost").unwrap();
+        ssl.param_mut().set_host("localhost").unwrap();
+        let mut stream = SslStream::new(ssl, tcp).unwrap();
+        stream.connect()?;
+        Ok(Self { stream, ahead: Vec::new(), end: None })
     }
 
     /// The TLS stream below.
