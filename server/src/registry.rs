@@ -21,6 +21,10 @@ const BUSY: u8 = 2;
 /// A connection that has just been accepted and asks nothing gets this long once a drain has begun.
 const FRESH_GRACE: Duration = Duration::from_secs(1);
 
+/// How long the handlers of connections that were cut off get to notice and to tidy up: a half
+/// upload is removed by the handler that was writing it.
+const TIDY_GRACE: Duration = Duration::from_secs(2);
+
 /// All open connections.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
@@ -80,10 +84,13 @@ impl Registry {
                 continue;
             }
             if deadline.is_some_and(|deadline| now >= deadline) {
+                let cut_off = open.len();
                 for entry in open.values() {
                     let _ = entry.tcp.shutdown(Shutdown::Both);
                 }
-                return open.len();
+                let is_open = |open: &mut HashMap<u64, Arc<Entry>>| !open.is_empty();
+                drop(self.closed.wait_timeout_while(open, TIDY_GRACE, is_open));
+                return cut_off;
             }
             let until = [fresh_until, deadline].into_iter().flatten().min();
             let wait = until.map_or(span, |until| until.saturating_duration_since(now));
@@ -177,7 +184,14 @@ mod tests {
         registry.begin_drain();
         assert!(!working.begin_idle());
         working.begin_request();
-        assert_eq!(registry.finish_drain(Duration::from_millis(10)), 1);
-        assert_eq!(far.read(&mut [0; 1]).unwrap(), 0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // It notices, and leaves.
+                assert_eq!(far.read(&mut [0; 1]).unwrap(), 0);
+                drop(working);
+            });
+            assert_eq!(registry.finish_drain(Duration::from_millis(10)), 1);
+        });
+        assert!(registry.lock().is_empty());
     }
 }

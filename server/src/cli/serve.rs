@@ -164,7 +164,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
     let listeners = bind(&wanted)?;
     let server = Server::from_listeners(listeners, tls).limits(args.limits());
     let bound = server.local_addrs().map_err(|error| unexpected("cannot tell the port", &error))?;
-    stop_on_signal(signals, server.handle())?;
+    stop_on_signal(signals, server.handle(), args.ready_file.clone())?;
 
     let urls: Vec<String> = bound.iter().map(url).collect();
     let ready = Ready {
@@ -355,14 +355,28 @@ fn url(address: &SocketAddr) -> String {
 }
 
 /// The first SIGTERM or SIGINT lets open requests finish; the second ends the process at once.
-fn stop_on_signal(mut signals: Signals, handle: ServerHandle) -> Result<(), Report> {
+/// Either way the server is not ready any more.
+fn stop_on_signal(
+    mut signals: Signals,
+    handle: ServerHandle,
+    ready_file: Option<PathBuf>,
+) -> Result<(), Report> {
+    let remove_ready_file = move || {
+        if let Some(path) = &ready_file {
+            let _ = std::fs::remove_file(path);
+        }
+    };
     let watch = move || {
         let mut signals = signals.forever();
         if signals.next().is_some() {
             log::info!("stopping; once more to stop at once");
+            remove_ready_file();
             handle.stop();
         }
-        match signals.next() {
+        let second = signals.next();
+        // It may have been written after the first signal.
+        remove_ready_file();
+        match second {
             Some(SIGINT) => std::process::exit(Exit::Interrupted.code().into()),
             Some(_) => std::process::exit(Exit::Terminated.code().into()),
             None => {}

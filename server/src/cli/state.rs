@@ -67,8 +67,8 @@ impl State {
         Ok(state)
     }
 
-    /// Lets other servers use the directory: the certificate and its key have been read, so nobody can
-    /// replace one of them in between.
+    /// Lets other servers use the directory: the certificate and its key have been read, so nobody
+    /// can replace one of them in between.
     pub(crate) fn unlock(&mut self) {
         self.lock = None;
     }
