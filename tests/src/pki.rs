@@ -17,7 +17,7 @@ use tempfile::TempDir;
 /// The names by which tests reach a server.
 pub const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-/// A certificate and its key, and the authority under which it verifies (or, for a bad one, should).
+/// A certificate and its key, and the authority under which it verifies or, for a bad one, should.
 #[derive(Clone, Debug)]
 pub struct Credentials {
     /// The certificate, and its chain, in PEM.

@@ -12,6 +12,24 @@ pub fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
 }
 
+/// Connections on a local port over IPv4 that a program has open, or is about to accept.
+pub fn connections(port: u16) -> usize {
+    const ESTABLISHED: &str = "01";
+    const CLOSE_WAIT: &str = "08";
+    const LISTEN: &str = "0A";
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let port = format!(":{port:04X}");
+    let open = |line: &&str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (local, state, inode) = (fields[1], fields[3], fields[9]);
+        // The inode is zero where no program has the socket: not yet, or not any more.
+        local.ends_with(&port)
+            && state != LISTEN
+            && (inode != "0" || state == ESTABLISHED || state == CLOSE_WAIT)
+    };
+    table.lines().skip(1).filter(open).count()
+}
+
 /// Resident memory of the process in KiB: what it is now.
 pub fn rss_kib(pid: u32) -> u64 {
     status_kib(pid, "VmRSS:")

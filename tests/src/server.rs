@@ -3,7 +3,7 @@
 use crate::pki::Credentials;
 use crate::proc;
 use crate::program::{Ended, Run, Running, program, send_signal};
-use crate::waiting::DEADLINE;
+use crate::waiting::{DEADLINE, settles, settles_at};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::ffi::{OsStr, OsString};
@@ -322,6 +322,18 @@ impl SealpairServer {
         proc::descriptors(self.pid())
     }
 
+    /// Its open connections, finished handshakes or not.
+    pub fn connections(&self) -> usize {
+        proc::connections(self.port())
+    }
+
+    /// Waits until it has no connection, and returns its threads and descriptors then.
+    #[track_caller]
+    pub fn at_rest(&self) -> (usize, usize) {
+        settles_at("all connections are closed", || self.connections(), |open| *open == 0);
+        (self.threads(), self.descriptors())
+    }
+
     /// Its resident memory in KiB.
     pub fn rss_kib(&self) -> u64 {
         proc::rss_kib(self.pid())
@@ -345,7 +357,7 @@ impl SealpairServer {
     /// Waits until it ends, and returns how.
     #[track_caller]
     pub fn wait(&mut self) -> Ended {
-        crate::settles("the server ends", || self.has_ended());
+        settles("the server ends", || self.has_ended());
         self.process.take().unwrap().wait()
     }
 

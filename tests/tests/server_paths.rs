@@ -31,10 +31,9 @@ fn harmless(server: &SealpairServer, paths: &[(&str, u16)]) {
     for (path, status) in paths {
         let mut client = RawClient::connect(server);
         for (method, body) in [("GET", ""), ("HEAD", ""), ("PUT", "new"), ("DELETE", "")] {
-            let length = body.len();
-            let response = client.exchange(format!(
-                "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}"
-            ));
+            let fields = format!("Host: localhost\r\nContent-Length: {}", body.len());
+            let request = format!("{method} {path} HTTP/1.1\r\n{fields}\r\n\r\n{body}");
+            let response = client.exchange(request);
             match method {
                 "GET" | "HEAD" => assert_eq!(response.status, *status, "{method} {path}"),
                 // A strange name in the root may be written, and is deleted again.

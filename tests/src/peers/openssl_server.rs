@@ -14,8 +14,8 @@ pub struct OpensslServer {
 }
 
 impl OpensslServer {
-    /// Serves the files of a directory over HTTP/1.0 (`-WWW`), with more arguments such as `-tls1_2`
-    /// or `-Verify 1 -CAfile …`.
+    /// Serves the files of a directory over HTTP/1.0 (`-WWW`); more arguments may be `-tls1_2` or
+    /// `-Verify 1 -CAfile …`.
     #[track_caller]
     pub fn start(credentials: &Credentials, root: &Path, more: &[&str]) -> Self {
         let mut process = openssl()
