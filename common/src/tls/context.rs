@@ -27,8 +27,8 @@ use std::sync::Arc;
 /// HTTP/1.1 in ALPN's wire format (RFC 7301 section 3.1): it is all that either end speaks.
 const ALPN: &[u8] = b"\x08http/1.1";
 
-/// What a server takes: HTTP/1.0 has a name of its own in ALPN, and a client that offers nothing else
-/// (`curl --http1.0`) is served as one that does not speak ALPN would be.
+/// What a server takes: HTTP/1.0 has a name of its own in ALPN, and a client that offers nothing
+/// else (`curl --http1.0`) is served as one that does not speak ALPN would be.
 const SERVER_ALPN: &[u8] = b"\x08http/1.1\x08http/1.0";
 
 /// Whether a server asks its clients for a certificate.
