@@ -1,35 +1,17 @@
-//! The `sealpair` program.
+//! `sealpair`: parse, run, exit with the code that says how it went.
 
 mod cli;
 
 use clap::Parser;
+use sealpair_common::exit::Exit;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// HTTPS client and toolbox on OpenSSL.
-#[derive(Parser)]
-#[command(version)]
-struct Cli {
-    /// Print one JSON document on standard output, and the human text on standard error
-    #[arg(long, global = true)]
-    json: bool,
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(clap::Subcommand)]
-enum Command {
-    /// Local certificate authority, issuing and inspection
-    #[command(subcommand)]
-    Cert(cli::cert::CertCommand),
-}
-
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let result = match &cli.command {
-        Command::Cert(command) => cli::cert::run(command, cli.json),
-    };
-    match result {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
+    // clap prints help and version to standard output and exits 0, and usage errors with 2.
+    let cli = cli::Cli::parse();
+    match cli::run(&cli) {
         Ok(exit) => exit.into(),
         Err(report) => {
             // Nobody is left to tell when these fail.
@@ -37,7 +19,10 @@ fn main() -> ExitCode {
                 let _ = writeln!(std::io::stdout(), "{}", report.to_json());
             }
             let _ = writeln!(std::io::stderr(), "sealpair: {report}");
-            report.exit().into()
+            match report.exit() {
+                Exit::Done => Exit::Unexpected.into(),
+                exit => exit.into(),
+            }
         }
     }
 }

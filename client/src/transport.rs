@@ -116,6 +116,7 @@ impl<In: Transport> Connector<In> for TlsConnector {
             session: Arc::new(session),
             buffers: LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size()),
             answered_early: false,
+            unseen: false,
             _handle: handle,
         }))
     }
@@ -172,6 +173,8 @@ pub struct TlsTransport {
     buffers: LazyBuffers,
     /// The server has answered before it took all of the request and takes no more of it.
     answered_early: bool,
+    /// The beginning of that answer stands in the input buffer, and ureq has not seen it.
+    unseen: bool,
     _handle: Arc<Interrupt>,
 }
 
@@ -208,6 +211,7 @@ impl TlsTransport {
         match self.receive() {
             Ok(count) if count > 0 => {
                 self.answered_early = true;
+                self.unseen = true;
                 Ok(())
             }
             Err(last) if is_alert(&last) => Err(into_ureq(last, timeout)),
@@ -235,6 +239,10 @@ impl Transport for TlsTransport {
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        if std::mem::take(&mut self.unseen) {
+            facts::note(&self.session);
+            return Ok(true);
+        }
         let timeout = timeout.for_read();
         self.stream.set_reading(patience(&timeout)?);
         let count = self.receive().map_err(|error| into_ureq(error, &timeout))?;

@@ -8,7 +8,7 @@ use openssl::error::ErrorStack;
 use openssl::nid::Nid;
 use openssl::ssl::{SslContextBuilder, SslRef, SslSessionRef};
 use openssl::x509::store::X509StoreBuilderRef;
-use openssl::x509::{X509, X509Crl};
+use openssl::x509::{X509, X509Crl, X509VerifyResult};
 use std::ffi::{CStr, c_char, c_int, c_long, c_uchar, c_void};
 use std::ptr;
 
@@ -136,4 +136,12 @@ pub(crate) fn client_certificate_was_requested(ssl: &SslRef) -> bool {
         )
     };
     count > 0
+}
+
+/// `X509_V_ERR_CERT_REJECTED` (28): a rule of ours refused the certificate. The peer gets the alert
+/// bad_certificate for it; for `X509_V_ERR_APPLICATION_VERIFICATION` it would get handshake_failure, and
+/// take it for a matter of cipher suites.
+pub(crate) fn certificate_rejected() -> X509VerifyResult {
+    // SAFETY: the number is one that OpenSSL knows, which is all that the crate asks for.
+    unsafe { X509VerifyResult::from_raw(28) }
 }

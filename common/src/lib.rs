@@ -12,6 +12,7 @@
 pub mod escape;
 pub mod exit;
 mod ffi;
+mod material;
 pub mod pki;
 pub mod report;
 pub mod tls;

@@ -7,8 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use sealpair_common::exit::Exit;
 use sealpair_common::pki::{Authority, AuthorityOptions, Issued, KeyAlgorithm, LeafRequest};
 use sealpair_common::tls::{
-    ClientAuth, ClientTls, ClientTlsBuilder, Failure, Identity, Patience, Pin, Policy, Reason,
-    ServerName, ServerTls, ServerTlsBuilder, TlsSession, TlsStream, Trust, linger,
+    ClientAuth, ClientEnd, ClientTls, Failure, Identity, Patience, Pin, Policy, Reason, ServerEnd,
+    ServerName, ServerTls, TlsBuilder, TlsSession, TlsStream, Trust, linger,
 };
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -35,12 +35,12 @@ impl Pki {
         identity(&self.authority.issue(request).unwrap())
     }
 
-    fn server(&self) -> ServerTlsBuilder {
+    fn server(&self) -> TlsBuilder<ServerEnd> {
         let request = LeafRequest::server(["localhost", "127.0.0.1"]).unwrap();
         ServerTls::builder().identity(self.issue(&request))
     }
 
-    fn client(&self) -> ClientTlsBuilder {
+    fn client(&self) -> TlsBuilder<ClientEnd> {
         ClientTls::builder().trust(self.trust())
     }
 

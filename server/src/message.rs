@@ -90,6 +90,12 @@ impl ConnectionInfo {
         self.local
     }
 
+    /// The subject of the client's certificate, if it presented one. It is the client's own text: show
+    /// it through [`Escaped`](sealpair_common::escape::Escaped).
+    pub fn subject(&self) -> Option<&str> {
+        self.session.peer.first().map(|certificate| certificate.subject.as_str())
+    }
+
     /// What was negotiated, and the client's certificate if it has one.
     pub fn session(&self) -> &TlsSession {
         &self.session

@@ -21,9 +21,8 @@ const BUSY: u8 = 2;
 /// A connection that has just been accepted and asks nothing gets this long once a drain has begun.
 const FRESH_GRACE: Duration = Duration::from_secs(1);
 
-/// How long the handlers of connections that were cut off get to notice and to tidy up: a half
-/// upload is removed by the handler that was writing it.
-const TIDY_GRACE: Duration = Duration::from_secs(2);
+/// How long a connection that is cut off gets to remove its unfinished upload.
+const LAST_ORDERS: Duration = Duration::from_secs(1);
 
 /// All open connections.
 #[derive(Debug, Default)]
@@ -84,12 +83,13 @@ impl Registry {
                 continue;
             }
             if deadline.is_some_and(|deadline| now >= deadline) {
-                let cut_off = open.len();
                 for entry in open.values() {
                     let _ = entry.tcp.shutdown(Shutdown::Both);
                 }
-                let is_open = |open: &mut HashMap<u64, Arc<Entry>>| !open.is_empty();
-                drop(self.closed.wait_timeout_while(open, TIDY_GRACE, is_open));
+                let cut_off = open.len();
+                // Their threads find out at once, and put away what they have begun.
+                let put_away = self.closed.wait_timeout_while(open, LAST_ORDERS, |o| !o.is_empty());
+                drop(put_away);
                 return cut_off;
             }
             let until = [fresh_until, deadline].into_iter().flatten().min();

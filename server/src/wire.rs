@@ -18,6 +18,9 @@ use std::time::Duration;
 /// makes the buffer grow, and it shrinks back when the connection is idle.
 const STEP: usize = 4 << 10;
 
+/// Less room than this is not worth a system call.
+const LEAST: usize = 1 << 10;
+
 /// Content goes past the buffer, straight to the handler, when the handler takes at least this much.
 const DIRECT: usize = 1 << 10;
 
@@ -28,6 +31,15 @@ pub(crate) struct Wire {
     buffer: Vec<u8>,
     /// Where in `buffer` the bytes stand that have been read and not used.
     unused: Range<usize>,
+}
+
+/// How long a head may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum HeadWait {
+    /// All of it, the wait for its first byte included.
+    Whole(Patience),
+    /// `idle` until its first byte, then `head` for the rest.
+    Idle { idle: Duration, head: Duration },
 }
 
 /// Why there is no next request.
@@ -53,26 +65,27 @@ impl Wire {
         !self.unused.is_empty() || self.stream.has_pending()
     }
 
-    /// Waits for a request and reads its head.
-    ///
-    /// `first_byte` bounds the wait for its beginning, `whole` the time from then on. `begun` is
-    /// called when the first byte is there.
+    /// Waits for a request and reads its head. `begun` is called when the first byte is there.
     pub(crate) fn read_head(
         &mut self,
         limits: &HeadLimits,
-        first_byte: Duration,
-        whole: Duration,
+        wait: HeadWait,
         begun: impl FnOnce(),
     ) -> Result<RequestHead, NoRequest> {
         let mut scanner = HeadScanner::new();
         let mut begun = Some(begun);
-        self.stream.set_reading(Patience::for_next(first_byte));
+        self.stream.set_reading(match wait {
+            HeadWait::Whole(patience) => patience,
+            HeadWait::Idle { idle, .. } => Patience::for_next(idle),
+        });
         loop {
             if !self.unused.is_empty()
                 && let Some(begun) = begun.take()
             {
                 begun();
-                self.stream.set_reading(Patience::for_next(whole));
+                if let HeadWait::Idle { head, .. } = wait {
+                    self.stream.set_reading(Patience::for_next(head));
+                }
             }
             let unused = &self.buffer[self.unused.clone()];
             match scanner.scan(unused, limits) {
@@ -100,12 +113,15 @@ impl Wire {
             if self.buffer.capacity() > STEP {
                 self.buffer = Vec::new();
             }
-        } else if self.unused.start > 0 && self.buffer.len() - self.unused.end < STEP {
+        }
+        if self.buffer.len() - self.unused.end < LEAST {
+            // What has been used makes room first; only then does the buffer grow.
             self.buffer.copy_within(self.unused.clone(), 0);
             self.unused = 0..self.unused.len();
-        }
-        if self.buffer.len() - self.unused.end < STEP.min(self.buffer.len().max(1)) {
-            self.buffer.resize(self.unused.end + STEP, 0);
+            let wanted = self.unused.end + STEP;
+            if self.buffer.len() < wanted {
+                self.buffer.resize(wanted, 0);
+            }
         }
         let count = self.stream.read(&mut self.buffer[self.unused.end..])?;
         self.unused.end += count;
@@ -128,6 +144,7 @@ pub(crate) struct Content<'w> {
     /// The client waits for "100 Continue" before it sends.
     owes_continue: bool,
     failed: Option<BodyError>,
+    received: u64,
 }
 
 impl<'w> Content<'w> {
@@ -140,7 +157,12 @@ impl<'w> Content<'w> {
         // A client that has sent content already does not wait (RFC 9110 section 10.1.1).
         let owes_continue = expect_continue && !decoder.is_done() && wire.unused.is_empty();
         wire.stream.set_reading(patience);
-        Self { wire, decoder, owes_continue, failed: None }
+        Self { wire, decoder, owes_continue, failed: None, received: 0 }
+    }
+
+    /// How many bytes of content the handler has taken.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
     }
 
     /// Reads what the handler left, if it is little, so that the connection can go on. Whether it can.
@@ -205,10 +227,16 @@ impl Read for Content<'_> {
         if let Some(error) = self.failed {
             return Err(error.into());
         }
-        self.try_read(buf).map_err(|error| {
-            self.failed = Some(error);
-            error.into()
-        })
+        match self.try_read(buf) {
+            Ok(count) => {
+                self.received += count as u64;
+                Ok(count)
+            }
+            Err(error) => {
+                self.failed = Some(error);
+                Err(error.into())
+            }
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::peers::openssl;
 use jiff::{SignedDuration, Timestamp};
 use openssl::symm::Cipher;
 use sealpair_common::pki::{
-    Authority, AuthorityOptions, KeyAlgorithm, LeafRequest, Overwrite, read,
+    Authority, AuthorityOptions, KeyAlgorithm, LeafRequest, Overwrite, Passphrase, read,
 };
 use std::cell::Cell;
 use std::fs;
@@ -200,7 +200,8 @@ impl Pki {
     /// A good server certificate and its key as PKCS#12.
     pub fn server_pkcs12(&self, passphrase: &str) -> PathBuf {
         let issued = self.authority.issue(&LeafRequest::server(NAMES).unwrap()).unwrap();
-        self.write(".p12", issued.pkcs12(passphrase, "server").unwrap())
+        let passphrase = Passphrase::new(passphrase).unwrap();
+        self.write(".p12", issued.pkcs12(&passphrase, "server").unwrap())
     }
 
     /// A file with this content.

@@ -112,7 +112,7 @@ fn an_encrypted_key_wants_its_passphrase() {
         refused(with(server().identity(&encrypted), wrong), 3, &words);
     }
     let p12 = pki.server_pkcs12("right");
-    refused(server().arg("--pkcs12").arg(&p12), 3, &["does not open", text(&p12)]);
+    refused(server().arg("--pkcs12").arg(&p12), 3, &["is encrypted", text(&p12)]);
     refused(with(server().arg("--pkcs12").arg(&p12), "wrong"), 3, &["does not open", text(&p12)]);
 }
 
@@ -222,19 +222,28 @@ fn the_ready_file_says_where_and_what_and_goes_with_the_server() {
 }
 
 #[test]
-fn an_old_ready_file_is_not_taken_for_a_new_one() {
-    let pki = Pki::new();
+fn an_old_ready_file_is_replaced() {
     let builder = server();
-    let path = builder.ready_file();
-    let cert = pki.server().cert;
-    let (root, key, nowhere) = (builder.root(), pki.ca_key(), builder.dir().join("nowhere"));
-    for (root, key) in [(&root, &key), (&nowhere, &key)] {
-        fs::write(&path, "{\"pid\":1}").unwrap();
-        let run = Run::of("sealpair-server").arg("serve").arg(root);
-        let run = run.args(["--listen", "127.0.0.1:0", "--ready-file"]).arg(&path);
-        let ended = run.arg("--cert").arg(&cert).arg("--key").arg(key).run().expect_code(3);
-        assert!(!path.exists(), "{ended}");
-    }
+    let old = builder.dir().join("old.json");
+    fs::write(&old, "{\"pid\":1}").unwrap();
+    let mut process = Run::of("sealpair-server")
+        .arg("serve")
+        .arg(builder.root())
+        .args(["--listen", "127.0.0.1:0", "--state-dir"])
+        .arg(builder.state())
+        .arg("--ready-file")
+        .arg(&old)
+        .start();
+    let pid = process.pid();
+    settles("it is this server's", || {
+        assert!(!process.has_ended(), "{}", process.stderr());
+        // A reader sees all of it or nothing.
+        let ready: serde_json::Value = serde_json::from_slice(&fs::read(&old).unwrap()).unwrap();
+        ready["pid"] == pid
+    });
+    process.signal(rustix::process::Signal::TERM);
+    process.wait().expect_success();
+    assert!(!old.exists());
 }
 
 #[test]

@@ -137,7 +137,7 @@ struct Source {
 impl Source {
     fn read(&self) -> Result<Vec<CertificateFacts>, PkiError> {
         let passphrase = self.pass_file.as_deref().map(read_passphrase).transpose()?;
-        let certificates = read_certificates(&self.file, passphrase.as_deref())?;
+        let certificates = read_certificates(&self.file, passphrase.as_ref())?;
         let facts = certificates.iter().map(|certificate| CertificateFacts::of(certificate));
         Ok(facts.collect())
     }

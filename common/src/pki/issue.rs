@@ -5,7 +5,7 @@ use super::error::crypto;
 use super::files::{Output, Overwrite, write_together};
 use super::name::{COMMON_NAME_MAX, LeafName, Usage};
 use super::template::{self, CLOCK_SKEW};
-use super::{CertificateFacts, PkiError};
+use super::{CertificateFacts, Passphrase, PkiError};
 use jiff::{SignedDuration, Timestamp};
 use openssl::error::ErrorStack;
 use openssl::pkcs12::Pkcs12;
@@ -285,11 +285,13 @@ impl Issued {
     ///
     /// A text with a NUL in it; or a FIPS provider, because the MAC's key derivation is not
     /// approved.
-    pub fn pkcs12(&self, passphrase: &str, friendly_name: &str) -> Result<Vec<u8>, PkiError> {
-        for (text, what) in [(passphrase, "the passphrase"), (friendly_name, "the friendly name")] {
-            if text.contains('\0') {
-                return Err(PkiError::Text { what });
-            }
+    pub fn pkcs12(
+        &self,
+        passphrase: &Passphrase,
+        friendly_name: &str,
+    ) -> Result<Vec<u8>, PkiError> {
+        if friendly_name.contains('\0') {
+            return Err(PkiError::Text { what: "the friendly name" });
         }
         (|| {
             let mut issuers = Stack::new()?;
@@ -301,7 +303,7 @@ impl Issued {
                 .pkey(&self.key)
                 .cert(&self.certificate)
                 .ca(issuers)
-                .build2(passphrase)?
+                .build2(passphrase.as_str())?
                 .to_der()
         })()
         .map_err(crypto("making a PKCS#12 file"))

@@ -27,6 +27,7 @@ mod template;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
+pub use crate::material::Passphrase;
 pub use authority::{Authority, AuthorityOptions, KeyAlgorithm};
 pub use error::PkiError;
 pub use files::Overwrite;

@@ -1,18 +1,10 @@
 //! Reading certificates, keys and passphrases from files.
 
 use super::PkiError;
-use openssl::error::ErrorStack;
-use openssl::pkcs12::Pkcs12;
+use crate::material::{self, Locked, Passphrase};
 use openssl::pkey::{PKey, Private};
 use openssl::x509::X509;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
-
-/// The largest file that is read: 16 MiB, about a hundred times a system's whole trust store.
-///
-/// Without a limit a device file would be read until memory runs out.
-pub const FILE_MAX: u64 = 16 << 20;
 
 /// Every certificate of a file: PEM, one DER certificate, or PKCS#12 (the leaf first).
 ///
@@ -22,7 +14,10 @@ pub const FILE_MAX: u64 = 16 << 20;
 /// # Errors
 ///
 /// A file that cannot be read, holds no certificate or a broken one, or needs another passphrase.
-pub fn read_certificates(path: &Path, passphrase: Option<&str>) -> Result<Vec<X509>, PkiError> {
+pub fn read_certificates(
+    path: &Path,
+    passphrase: Option<&Passphrase>,
+) -> Result<Vec<X509>, PkiError> {
     let contents = read(path)?;
     let parse =
         |source| PkiError::Parse { path: path.to_owned(), expected: "a certificate", source };
@@ -31,8 +26,7 @@ pub fn read_certificates(path: &Path, passphrase: Option<&str>) -> Result<Vec<X5
     } else if let Ok(certificate) = X509::from_der(&contents) {
         vec![certificate]
     } else {
-        let archive = Pkcs12::from_der(&contents).map_err(|source| parse(Some(source)))?;
-        open(&archive, path, passphrase.unwrap_or_default())?
+        open(&contents, path, passphrase)?
     };
     if certificates.is_empty() {
         return Err(parse(None));
@@ -48,22 +42,15 @@ pub fn read_certificates(path: &Path, passphrase: Option<&str>) -> Result<Vec<X5
 /// contains what was read.
 pub fn read_private_key(path: &Path) -> Result<PKey<Private>, PkiError> {
     let contents = read(path)?;
-    let mut encrypted = false;
-    // Without a callback OpenSSL would ask on the terminal.
-    PKey::private_key_from_pem_callback(&contents, |_| {
-        encrypted = true;
-        Ok(0)
-    })
-    .map_err(|source| {
-        if encrypted {
+    material::private_key(&contents, None).map_err(|locked| match locked {
+        Locked::Encrypted | Locked::WrongPassphrase => {
             PkiError::EncryptedKey { path: path.to_owned() }
-        } else {
-            PkiError::Parse {
-                path: path.to_owned(),
-                expected: "a private key in PEM",
-                source: Some(source),
-            }
         }
+        Locked::Malformed(source) => PkiError::Parse {
+            path: path.to_owned(),
+            expected: "a private key in PEM",
+            source: Some(source),
+        },
     })
 }
 
@@ -75,57 +62,35 @@ pub fn read_private_key(path: &Path) -> Result<PKey<Private>, PkiError> {
 /// # Errors
 ///
 /// A file that cannot be read, or whose first line is not UTF-8 or contains NUL.
-pub fn read_passphrase(path: &Path) -> Result<String, PkiError> {
-    let contents = read(path)?;
-    let line = contents.split(|&byte| byte == b'\n').next().unwrap_or_default();
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    match std::str::from_utf8(line) {
-        Ok(text) if !text.contains('\0') => Ok(text.to_owned()),
-        _ => Err(PkiError::Parse {
-            path: path.to_owned(),
-            expected: "a passphrase in UTF-8",
-            source: None,
-        }),
-    }
+pub fn read_passphrase(path: &Path) -> Result<Passphrase, PkiError> {
+    Passphrase::first_line(&read(path)?).ok_or_else(|| PkiError::Parse {
+        path: path.to_owned(),
+        expected: "a passphrase in UTF-8",
+        source: None,
+    })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, PkiError> {
-    let read = || {
-        let mut contents = Vec::new();
-        File::open(path)?.take(FILE_MAX + 1).read_to_end(&mut contents)?;
-        if contents.len() as u64 > FILE_MAX {
-            return Err(io::Error::new(
-                io::ErrorKind::FileTooLarge,
-                "the file is larger than 16 MiB",
-            ));
-        }
-        Ok(contents)
-    };
-    read().map_err(|source| PkiError::Read { path: path.to_owned(), source })
+    material::read(path).map_err(|source| PkiError::Read { path: path.to_owned(), source })
 }
 
-fn open(archive: &Pkcs12, path: &Path, passphrase: &str) -> Result<Vec<X509>, PkiError> {
-    if passphrase.contains('\0') {
-        return Err(PkiError::Text { what: "the passphrase" });
-    }
-    let contents = archive.parse2(passphrase).map_err(|source| {
-        if is_wrong_passphrase(&source) {
+fn open(
+    archive: &[u8],
+    path: &Path,
+    passphrase: Option<&Passphrase>,
+) -> Result<Vec<X509>, PkiError> {
+    let contents = material::pkcs12(archive, passphrase).map_err(|locked| match locked {
+        Locked::Encrypted | Locked::WrongPassphrase => {
             PkiError::Passphrase { path: path.to_owned() }
-        } else {
-            PkiError::Parse {
-                path: path.to_owned(),
-                expected: "a PKCS#12 archive that this OpenSSL can decrypt",
-                source: Some(source),
-            }
         }
+        Locked::Malformed(source) => PkiError::Parse {
+            path: path.to_owned(),
+            expected: "a certificate, or a PKCS#12 archive that this OpenSSL can decrypt",
+            source: Some(source),
+        },
     })?;
     let issuers = contents.ca.into_iter().flatten();
     Ok(contents.cert.into_iter().chain(issuers).collect())
-}
-
-/// PKCS12_R_MAC_VERIFY_FAILURE of `openssl/pkcs12err.h`, by its text, as the crate has no constant.
-fn is_wrong_passphrase(stack: &ErrorStack) -> bool {
-    stack.errors().iter().any(|error| error.reason() == Some("mac verify failure"))
 }
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {

@@ -6,7 +6,7 @@
 use super::end::Side;
 use super::error::ConfigError;
 use super::failure::Failure;
-use super::identity::{Identity, IdentitySource, Passphrase};
+use super::identity::{Identity, IdentitySource};
 use super::name::ServerName;
 use super::patience::Patience;
 use super::policy::{Parameters, Policy};
@@ -14,6 +14,7 @@ use super::resume::Resumption;
 use super::stream::{Peer, TlsStream};
 use super::trust::{Pin, Trust};
 use super::verify::Rules;
+use crate::material::Passphrase;
 use openssl::error::ErrorStack;
 use openssl::ssl::{
     AlpnError, Ssl, SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions,
@@ -54,15 +55,53 @@ impl ClientAuth {
     }
 }
 
-/// What both builders collect.
+/// Builds a [`ServerTls`] or a [`ClientTls`].
 #[derive(Clone, Debug, Default)]
-struct Common {
+pub struct TlsBuilder<End> {
     policy: Policy,
     identities: Vec<IdentitySource>,
     passphrase: Option<Passphrase>,
+    end: End,
 }
 
-impl Common {
+impl<End> TlsBuilder<End> {
+    /// The policy; `intermediate` if not called.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Adds the end's own certificate chain and key in PEM. A server may have two, for RSA beside
+    /// ECDSA; a client needs one only for servers that ask.
+    #[must_use]
+    pub fn identity_pem(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        let source = IdentitySource::Pem { certificate: cert.into(), key: key.into() };
+        self.identities.push(source);
+        self
+    }
+
+    /// Adds the end's own certificate and key in PKCS#12.
+    #[must_use]
+    pub fn identity_pkcs12(mut self, file: impl Into<PathBuf>) -> Self {
+        self.identities.push(IdentitySource::Pkcs12(file.into()));
+        self
+    }
+
+    /// Adds an identity that has been loaded.
+    #[must_use]
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.identities.push(IdentitySource::Loaded(identity));
+        self
+    }
+
+    /// The passphrase of encrypted keys and PKCS#12 files.
+    #[must_use]
+    pub fn passphrase(mut self, passphrase: Passphrase) -> Self {
+        self.passphrase = Some(passphrase);
+        self
+    }
+
     /// A context with the policy and the identities, and what holds for both ends always.
     fn context(
         &self,
@@ -108,18 +147,17 @@ struct ServerInner {
     identities: Vec<Identity>,
 }
 
-/// Builds a [`ServerTls`].
+/// What only a server is told.
 #[derive(Clone, Debug, Default)]
-pub struct ServerTlsBuilder {
-    common: Common,
+pub struct ServerEnd {
     client_auth: ClientAuth,
     client_trust: Trust,
 }
 
 impl ServerTls {
     /// Starts with the policy `intermediate`, no identity, and no client certificates.
-    pub fn builder() -> ServerTlsBuilder {
-        ServerTlsBuilder::default()
+    pub fn builder() -> TlsBuilder<ServerEnd> {
+        TlsBuilder::default()
     }
 
     /// The policy.
@@ -162,48 +200,12 @@ impl ServerTls {
     }
 }
 
-impl ServerTlsBuilder {
-    /// The policy; `intermediate` if not called.
-    #[must_use]
-    pub fn policy(mut self, policy: Policy) -> Self {
-        self.common.policy = policy;
-        self
-    }
-
-    /// Adds a certificate chain and its key in PEM. May be called twice, for RSA beside ECDSA.
-    #[must_use]
-    pub fn identity_pem(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        let source = IdentitySource::Pem { certificate: cert.into(), key: key.into() };
-        self.common.identities.push(source);
-        self
-    }
-
-    /// Adds a certificate and key in PKCS#12.
-    #[must_use]
-    pub fn identity_pkcs12(mut self, file: impl Into<PathBuf>) -> Self {
-        self.common.identities.push(IdentitySource::Pkcs12(file.into()));
-        self
-    }
-
-    /// Adds an identity that has been loaded.
-    #[must_use]
-    pub fn identity(mut self, identity: Identity) -> Self {
-        self.common.identities.push(IdentitySource::Loaded(identity));
-        self
-    }
-
-    /// The passphrase of encrypted keys and PKCS#12 files.
-    #[must_use]
-    pub fn passphrase(mut self, passphrase: Passphrase) -> Self {
-        self.common.passphrase = Some(passphrase);
-        self
-    }
-
+impl TlsBuilder<ServerEnd> {
     /// Whether clients must present a certificate, and which authorities may have issued it.
     #[must_use]
     pub fn client_auth(mut self, client_auth: ClientAuth, trust: Trust) -> Self {
-        self.client_auth = client_auth;
-        self.client_trust = trust;
+        self.end.client_auth = client_auth;
+        self.end.client_trust = trust;
         self
     }
 
@@ -213,7 +215,8 @@ impl ServerTlsBuilder {
     ///
     /// Everything that would otherwise fail when the first client connects.
     pub fn build(self) -> Result<ServerTls, ConfigError> {
-        let (mut context, parameters, identities) = self.common.context(SslMethod::tls_server())?;
+        let ServerEnd { client_auth, client_trust } = &self.end;
+        let (mut context, parameters, identities) = self.context(SslMethod::tls_server())?;
         if identities.is_empty() {
             return Err(ConfigError::NoIdentity);
         }
@@ -223,19 +226,22 @@ impl ServerTlsBuilder {
         // Tickets carry the state; a cache here would only grow.
         context.set_session_cache_mode(SslSessionCacheMode::OFF);
         let mut binding = openssl::sha::Sha256::new();
-        binding.update(self.common.policy.name().as_bytes());
-        binding.update(self.client_auth.name().as_bytes());
-        match self.client_auth {
+        binding.update(self.policy.name().as_bytes());
+        binding.update(client_auth.name().as_bytes());
+        match *client_auth {
             ClientAuth::None => context.set_verify(SslVerifyMode::NONE),
             auth => {
-                if self.client_trust.is_system() {
+                if client_trust.is_system() {
                     return Err(ConfigError::Incompatible(
                         "client certificates need the authority that issues them (--client-ca): \
                          the system's store would admit anybody's",
                     ));
                 }
-                let trust = self.client_trust.load()?;
+                let trust = client_trust.load()?;
                 binding.update(&trust.digest);
+                for pin in client_trust.pins() {
+                    binding.update(pin.as_bytes());
+                }
                 context.set_client_ca_list(trust.names()?);
                 context.set_verify_cert_store(trust.store.build())?;
                 context.set_verify(match auth {
@@ -251,14 +257,14 @@ impl ServerTlsBuilder {
         context.set_session_id_context(&binding.finish())?;
         let rules = Rules {
             parameters,
-            policy: self.common.policy,
-            pins: self.client_trust.pins().to_vec(),
-            trust: self.client_trust.describe(),
+            policy: self.policy,
+            pins: client_trust.pins().to_vec(),
+            trust: client_trust.describe(),
         };
         Ok(ServerTls(Arc::new(ServerInner {
             context: context.build(),
-            policy: self.common.policy,
-            client_auth: self.client_auth,
+            policy: self.policy,
+            client_auth: *client_auth,
             rules: Arc::new(rules),
             identities,
         })))
@@ -285,10 +291,9 @@ struct ClientInner {
     resumption: Resumption,
 }
 
-/// Builds a [`ClientTls`].
+/// What only a client is told.
 #[derive(Clone, Debug, Default)]
-pub struct ClientTlsBuilder {
-    common: Common,
+pub struct ClientEnd {
     trust: Trust,
     server_name: Option<ServerName>,
     accept_any_certificate: bool,
@@ -296,8 +301,8 @@ pub struct ClientTlsBuilder {
 
 impl ClientTls {
     /// Starts with the policy `intermediate`, the system's trust store, and no identity.
-    pub fn builder() -> ClientTlsBuilder {
-        ClientTlsBuilder::default()
+    pub fn builder() -> TlsBuilder<ClientEnd> {
+        TlsBuilder::default()
     }
 
     /// The policy.
@@ -361,68 +366,32 @@ impl ClientTls {
     }
 }
 
-impl ClientTlsBuilder {
-    /// The policy; `intermediate` if not called.
-    #[must_use]
-    pub fn policy(mut self, policy: Policy) -> Self {
-        self.common.policy = policy;
-        self
-    }
-
-    /// The client's own certificate chain and key in PEM, for servers that ask.
-    #[must_use]
-    pub fn identity_pem(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        let source = IdentitySource::Pem { certificate: cert.into(), key: key.into() };
-        self.common.identities.push(source);
-        self
-    }
-
-    /// The client's own certificate and key in PKCS#12.
-    #[must_use]
-    pub fn identity_pkcs12(mut self, file: impl Into<PathBuf>) -> Self {
-        self.common.identities.push(IdentitySource::Pkcs12(file.into()));
-        self
-    }
-
-    /// The client's own identity, already loaded.
-    #[must_use]
-    pub fn identity(mut self, identity: Identity) -> Self {
-        self.common.identities.push(IdentitySource::Loaded(identity));
-        self
-    }
-
-    /// The passphrase of an encrypted key or a PKCS#12 file.
-    #[must_use]
-    pub fn passphrase(mut self, passphrase: Passphrase) -> Self {
-        self.common.passphrase = Some(passphrase);
-        self
-    }
-
+impl TlsBuilder<ClientEnd> {
     /// Whom to believe; the system's trust store if not called.
     #[must_use]
     pub fn trust(mut self, trust: Trust) -> Self {
-        self.trust = trust;
+        self.end.trust = trust;
         self
     }
 
     /// Believes the authorities of a PEM file instead of the system's store.
     #[must_use]
     pub fn trust_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.trust = self.trust.file(path);
+        self.end.trust = self.end.trust.file(path);
         self
     }
 
     /// Also demands this key somewhere in the chain.
     #[must_use]
     pub fn pin(mut self, pin: Pin) -> Self {
-        self.trust = self.trust.pin(pin);
+        self.end.trust = self.end.trust.pin(pin);
         self
     }
 
     /// Indicates and expects this name, whatever the URL says.
     #[must_use]
     pub fn server_name(mut self, name: ServerName) -> Self {
-        self.server_name = Some(name);
+        self.end.server_name = Some(name);
         self
     }
 
@@ -430,7 +399,7 @@ impl ClientTlsBuilder {
     /// policy is meant to be proved (`fips`, `cnsa1`, `cnsa2`).
     #[must_use]
     pub fn dangerous_accept_any_certificate(mut self) -> Self {
-        self.accept_any_certificate = true;
+        self.end.accept_any_certificate = true;
         self
     }
 
@@ -440,9 +409,9 @@ impl ClientTlsBuilder {
     ///
     /// Everything that would otherwise fail with the first connection.
     pub fn build(self) -> Result<ClientTls, ConfigError> {
-        let Self { common, trust, server_name, accept_any_certificate } = self;
-        if accept_any_certificate {
-            if matches!(common.policy, Policy::Fips | Policy::Cnsa1 | Policy::Cnsa2) {
+        let ClientEnd { trust, server_name, accept_any_certificate } = &self.end;
+        if *accept_any_certificate {
+            if matches!(self.policy, Policy::Fips | Policy::Cnsa1 | Policy::Cnsa2) {
                 return Err(ConfigError::Incompatible(
                     "certificates cannot be left unverified under fips, cnsa1 or cnsa2",
                 ));
@@ -453,9 +422,9 @@ impl ClientTlsBuilder {
                 ));
             }
         }
-        let (mut context, parameters, _) = common.context(SslMethod::tls_client())?;
+        let (mut context, parameters, _) = self.context(SslMethod::tls_client())?;
         context.set_alpn_protos(ALPN)?;
-        if accept_any_certificate {
+        if *accept_any_certificate {
             context.set_verify(SslVerifyMode::NONE);
         } else {
             context.set_cert_store(trust.load()?.store.build());
@@ -464,15 +433,15 @@ impl ClientTlsBuilder {
         let resumption = Resumption::install(&mut context)?;
         let rules = Rules {
             parameters,
-            policy: common.policy,
+            policy: self.policy,
             pins: trust.pins().to_vec(),
             trust: trust.describe(),
         };
         Ok(ClientTls(Arc::new(ClientInner {
             context: context.build(),
-            policy: common.policy,
-            verify: !accept_any_certificate,
-            server_name,
+            policy: self.policy,
+            verify: !*accept_any_certificate,
+            server_name: server_name.clone(),
             rules: Arc::new(rules),
             resumption,
         })))

@@ -1,11 +1,10 @@
 //! Why a handshake or an established connection failed: one typed reason, whose fault it is, which
 //! certificate, and what to do.
 //!
-//! OpenSSL tells it in four places: the verify callback (which certificate of the chain, which rule),
-//! the error queue (what this end objected to, or which alert it received), the I/O error below, and
-//! the first bytes of a peer that does not speak TLS at all. `Failure::new` reads all four, in that
-//! order.
+//! Which reason it is, `classify` finds out; here is what it means: the exit code, the stable word, and
+//! the three lines for a person.
 
+use super::classify::{alert_name, of_error, of_verdict};
 use super::end::{Side, Situation};
 use super::verify::Verdict;
 use crate::exit::Exit;
@@ -105,23 +104,6 @@ pub enum Blame {
     /// The path between them.
     Network,
 }
-
-// OpenSSL's reason codes (<openssl/sslerr.h> of 3.0; they do not change within a major version).
-const SSL_R_HTTPS_PROXY_REQUEST: i32 = 155;
-const SSL_R_HTTP_REQUEST: i32 = 156;
-const SSL_R_NO_PROTOCOLS_AVAILABLE: i32 = 191;
-const SSL_R_NO_SHARED_CIPHER: i32 = 193;
-const SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE: i32 = 199;
-const SSL_R_NO_SUITABLE_KEY_SHARE: i32 = 101;
-const SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM: i32 = 118;
-const SSL_R_NO_APPLICATION_PROTOCOL: i32 = 235;
-const SSL_R_UNSUPPORTED_PROTOCOL: i32 = 258;
-const SSL_R_WRONG_SSL_VERSION: i32 = 266;
-const SSL_R_WRONG_VERSION_NUMBER: i32 = 267;
-const SSL_R_NO_SUITABLE_GROUPS: i32 = 295;
-/// Received alerts are reported as this plus the number of the alert.
-const SSL_AD_REASON_OFFSET: i32 = 1000;
-const ERR_LIB_SSL: i32 = 20;
 
 impl Failure {
     /// The failure of a handshake or of a read or write after it.
@@ -420,94 +402,6 @@ impl From<Failure> for io::Error {
     }
 }
 
-fn of_verdict(verdict: &Verdict) -> Reason {
-    if verdict.is_pin() {
-        return Reason::PeerCertificatePin;
-    }
-    // <openssl/x509_vfy.h>: X509_V_ERR_…
-    match verdict.code().as_raw() {
-        2 | 20 | 21 | 27 => Reason::PeerCertificateIssuerUnknown,
-        18 => Reason::PeerCertificateSelfSigned,
-        19 => Reason::PeerCertificateRootUntrusted,
-        10 | 14 => Reason::PeerCertificateExpired,
-        9 | 13 => Reason::PeerCertificateNotYetValid,
-        62 | 64 => Reason::PeerCertificateName,
-        23 => Reason::PeerCertificateRevoked,
-        3 | 4 | 6 | 8 | 11 | 12 | 15 | 16 | 33 | 35 | 36 | 44 => {
-            Reason::PeerCertificateRevocationUnknown
-        }
-        _ => Reason::PeerCertificateUnfit,
-    }
-}
-
-fn of_error(situation: &Situation<'_>, error: &ssl::Error) -> Reason {
-    if let Some(io) = error.io_error() {
-        return match io.kind() {
-            // Only an end before or amid TLS can look like something else than TLS.
-            io::ErrorKind::UnexpectedEof => not_tls(situation).unwrap_or(Reason::Closed),
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Reason::Deadline,
-            kind => Reason::Io(kind),
-        };
-    }
-    let Some(stack) = error.ssl_error() else {
-        return Reason::Protocol;
-    };
-    let ours = stack.errors().iter().find(|error| error.library_code() == ERR_LIB_SSL);
-    match ours.map(|error| error.reason_code()) {
-        None => Reason::Internal,
-        Some(
-            SSL_R_UNSUPPORTED_PROTOCOL
-            | SSL_R_NO_PROTOCOLS_AVAILABLE
-            | SSL_R_WRONG_SSL_VERSION
-            | SSL_R_WRONG_VERSION_NUMBER
-            | SSL_R_HTTP_REQUEST
-            | SSL_R_HTTPS_PROXY_REQUEST,
-        ) => not_tls(situation).unwrap_or(Reason::NoSharedVersion),
-        Some(
-            SSL_R_NO_SHARED_CIPHER
-            | SSL_R_NO_SUITABLE_KEY_SHARE
-            | SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM
-            | SSL_R_NO_SUITABLE_GROUPS,
-        ) => Reason::NoSharedParameters,
-        Some(SSL_R_NO_APPLICATION_PROTOCOL) => Reason::NoSharedApplicationProtocol,
-        Some(SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE) => Reason::PeerCertificateMissing,
-        Some(code) => match u8::try_from(code - SSL_AD_REASON_OFFSET) {
-            Ok(alert) => of_alert(situation, alert),
-            Err(_) => not_tls(situation).unwrap_or(Reason::Protocol),
-        },
-    }
-}
-
-fn of_alert(situation: &Situation<'_>, alert: u8) -> Reason {
-    match alert {
-        116 => Reason::OwnCertificateMissing,
-        // TLS 1.2 has no alert for a missing client certificate; OpenSSL says handshake_failure.
-        40 if situation.was_asked_in_vain() => Reason::OwnCertificateMissing,
-        40 | 71 => Reason::NoSharedParameters,
-        70 => Reason::NoSharedVersion,
-        120 => Reason::NoSharedApplicationProtocol,
-        // no_certificate, bad, unsupported, revoked, expired, unknown certificate; unknown_ca, access_denied
-        41..=46 | 48 | 49 => Reason::OwnCertificateRefused(alert),
-        _ => Reason::Alert(alert),
-    }
-}
-
-/// Whether what the peer said first is no TLS record (content type 20 to 23, major version 3).
-fn not_tls(situation: &Situation<'_>) -> Option<Reason> {
-    let first = situation.first_bytes;
-    let is_record = matches!(first, [20..=23, 3, ..] | [20..=23] | []);
-    if is_record {
-        return None;
-    }
-    const METHODS: [&[u8]; 8] =
-        [b"HTTP/", b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS", b"CONNECT"];
-    let http = METHODS.iter().any(|word| {
-        let length = word.len().min(first.len());
-        length >= 4 && first[..length] == word[..length]
-    });
-    Some(Reason::NotTls { http })
-}
-
 /// The deepest reason of an error queue, in OpenSSL's words.
 fn of_stack(stack: &ErrorStack) -> Option<String> {
     let error = stack.errors().first()?;
@@ -516,42 +410,6 @@ fn of_stack(stack: &ErrorStack) -> Option<String> {
         Some(data) if !data.is_empty() => format!("{reason} ({data})"),
         _ => reason.to_owned(),
     })
-}
-
-/// The name of an alert (RFC 8446 section 6, and the IANA registry for those of TLS 1.2).
-fn alert_name(alert: u8) -> &'static str {
-    match alert {
-        0 => "close_notify",
-        10 => "unexpected_message",
-        20 => "bad_record_mac",
-        22 => "record_overflow",
-        40 => "handshake_failure",
-        41 => "no_certificate",
-        42 => "bad_certificate",
-        43 => "unsupported_certificate",
-        44 => "certificate_revoked",
-        45 => "certificate_expired",
-        46 => "certificate_unknown",
-        47 => "illegal_parameter",
-        48 => "unknown_ca",
-        49 => "access_denied",
-        50 => "decode_error",
-        51 => "decrypt_error",
-        70 => "protocol_version",
-        71 => "insufficient_security",
-        80 => "internal_error",
-        86 => "inappropriate_fallback",
-        90 => "user_canceled",
-        100 => "no_renegotiation",
-        109 => "missing_extension",
-        110 => "unsupported_extension",
-        112 => "unrecognized_name",
-        113 => "bad_certificate_status_response",
-        115 => "unknown_psk_identity",
-        116 => "certificate_required",
-        120 => "no_application_protocol",
-        _ => "an unknown alert",
-    }
 }
 
 /// The words for a verify result that OpenSSL has, without its capital letters.

@@ -6,60 +6,13 @@
 
 use super::error::ConfigError;
 use super::policy::{Parameters, Policy};
-use openssl::pkcs12::Pkcs12;
+use crate::material::{self, Locked, Passphrase};
 use openssl::pkey::{PKey, Private};
 use openssl::ssl::SslContextBuilder;
 use openssl::x509::X509;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-
-/// No certificate, key or passphrase file is longer; a file that is, is the wrong file. System bundles
-/// with every public authority are below 1 MiB.
-const LONGEST_FILE: u64 = 16 << 20;
-
-/// A passphrase. It is never shown.
-#[derive(Clone)]
-pub struct Passphrase(Vec<u8>);
-
-impl Passphrase {
-    /// The first line of a file, without its line end (as nginx's `ssl_password_file` has it).
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError::File`] when it cannot be read, [`ConfigError::Malformed`] when the line holds a
-    /// NUL, which OpenSSL would take for its end.
-    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
-        let path = path.as_ref();
-        let mut bytes = read_file(path, "passphrase")?;
-        let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
-        bytes.truncate(end);
-        if bytes.last() == Some(&b'\r') {
-            bytes.pop();
-        }
-        if bytes.contains(&0) {
-            return Err(malformed(path, "passphrase", None));
-        }
-        Ok(Self(bytes))
-    }
-
-    /// A passphrase given as text.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into().into_bytes())
-    }
-
-    /// The bytes of the passphrase.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Passphrase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Passphrase(…)")
-    }
-}
 
 /// A certificate with its chain and its private key.
 #[derive(Clone)]
@@ -115,11 +68,8 @@ impl Identity {
         const WHAT: &str = "PKCS#12 key and certificate";
         let path = path.as_ref();
         let der = read_file(path, WHAT)?;
-        let file = Pkcs12::from_der(&der).map_err(|stack| malformed(path, WHAT, Some(stack)))?;
-        let passphrase = std::str::from_utf8(passphrase.map_or(&[][..], Passphrase::as_bytes))
-            .map_err(|_| ConfigError::WrongPassphrase(path.to_owned()))?;
         let parsed =
-            file.parse2(passphrase).map_err(|_| ConfigError::WrongPassphrase(path.to_owned()))?;
+            material::pkcs12(&der, passphrase).map_err(|locked| locked_file(path, WHAT, locked))?;
         let (Some(certificate), Some(key)) = (parsed.cert, parsed.pkey) else {
             return Err(malformed(path, WHAT, None));
         };
@@ -237,40 +187,42 @@ impl IdentitySource {
 fn private_key(path: &Path, passphrase: Option<&Passphrase>) -> Result<PKey<Private>, ConfigError> {
     const WHAT: &str = "private key";
     let pem = read_file(path, WHAT)?;
-    // Without a callback OpenSSL would ask on the terminal. It calls this one only for a key that is
-    // encrypted, so having been called is what tells the causes apart.
-    let mut asked = false;
-    let key = PKey::private_key_from_pem_callback(&pem, |buffer| {
-        asked = true;
-        match passphrase.map(Passphrase::as_bytes) {
-            Some(bytes) if bytes.len() <= buffer.len() => {
-                buffer[..bytes.len()].copy_from_slice(bytes);
-                Ok(bytes.len())
-            }
-            _ => Ok(0),
-        }
-    });
-    key.map_err(|stack| match (asked, passphrase) {
-        (true, None) => ConfigError::KeyEncrypted(path.to_owned()),
-        (true, Some(_)) => ConfigError::WrongPassphrase(path.to_owned()),
-        (false, _) => malformed(path, WHAT, Some(stack)),
-    })
+    warn_if_exposed(path);
+    material::private_key(&pem, passphrase).map_err(|locked| locked_file(path, WHAT, locked))
+}
+
+/// A key that everybody on the machine can read is a mistake, but not one that stops a service.
+fn warn_if_exposed(path: &Path) {
+    const OTHERS_READ: u32 = 0o004;
+    if std::fs::metadata(path).is_ok_and(|m| m.permissions().mode() & OTHERS_READ != 0) {
+        log::warn!("everybody on this machine can read the private key {}", path.display());
+    }
+}
+
+fn locked_file(path: &Path, what: &'static str, locked: Locked) -> ConfigError {
+    match locked {
+        Locked::Encrypted => ConfigError::KeyEncrypted(path.to_owned()),
+        Locked::Malformed(stack) => malformed(path, what, Some(stack)),
+        Locked::WrongPassphrase => ConfigError::WrongPassphrase(path.to_owned()),
+    }
+}
+
+/// The passphrase in the first line of a file.
+///
+/// # Errors
+///
+/// [`ConfigError::File`] when it cannot be read, [`ConfigError::Malformed`] when the line is not UTF-8
+/// or holds a NUL.
+pub fn passphrase_file(path: impl AsRef<Path>) -> Result<Passphrase, ConfigError> {
+    const WHAT: &str = "passphrase";
+    let path = path.as_ref();
+    let bytes = read_file(path, WHAT)?;
+    Passphrase::first_line(&bytes).ok_or_else(|| malformed(path, WHAT, None))
 }
 
 /// Reads a whole file that must be small.
 pub(super) fn read_file(path: &Path, what: &'static str) -> Result<Vec<u8>, ConfigError> {
-    let read = || -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        File::open(path)?.take(LONGEST_FILE + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > LONGEST_FILE {
-            return Err(io::Error::new(
-                io::ErrorKind::FileTooLarge,
-                format!("it is longer than {} MiB", LONGEST_FILE >> 20),
-            ));
-        }
-        Ok(bytes)
-    };
-    read().map_err(|source| ConfigError::File { path: path.to_owned(), what, source })
+    material::read(path).map_err(|source| ConfigError::File { path: path.to_owned(), what, source })
 }
 
 pub(super) fn malformed(

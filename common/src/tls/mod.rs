@@ -6,10 +6,12 @@
 //! Trust ───────────┘                                          └─ or a Failure with its Verdict
 //! ```
 
+mod classify;
 mod context;
 mod end;
 mod error;
 mod failure;
+pub mod fips;
 mod identity;
 mod name;
 mod patience;
@@ -21,11 +23,12 @@ mod stream;
 mod trust;
 mod verify;
 
-pub use context::{ClientAuth, ClientTls, ClientTlsBuilder, ServerTls, ServerTlsBuilder};
+pub use crate::material::Passphrase;
+pub use context::{ClientAuth, ClientEnd, ClientTls, ServerEnd, ServerTls, TlsBuilder};
 pub use end::Side;
 pub use error::ConfigError;
 pub use failure::{Blame, Failure, Reason};
-pub use identity::{Identity, Passphrase};
+pub use identity::{Identity, passphrase_file};
 pub use name::ServerName;
 pub use patience::{Pace, Patience};
 pub use policy::{Availability, Group, Parameters, Policy, Protocol, UnknownPolicy};
@@ -38,4 +41,10 @@ pub use verify::Verdict;
 /// The OpenSSL that is linked, as it names itself: `OpenSSL 3.0.22 …`.
 pub fn openssl_version() -> &'static str {
     openssl::version::version()
+}
+
+/// A program's `--version` line: its version, and the OpenSSL that it runs on.
+pub fn version_line(version: &'static str) -> &'static str {
+    static LINE: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    LINE.get_or_init(|| format!("{version} ({})", openssl_version()))
 }

@@ -4,6 +4,7 @@
 //! runs for every certificate of the chain and keeps which one it was, at which depth, and by which
 //! rule. It also adds the two rules that OpenSSL does not know: pins, and the policy's keys.
 
+use super::classify::verify_result::{HOSTNAME_MISMATCH, IP_ADDRESS_MISMATCH};
 use super::failure::rule_of;
 use super::policy::{Parameters, Policy};
 use super::trust::Pin;
@@ -156,7 +157,7 @@ impl Rules {
         if !ok {
             let code = context.error();
             let wanted = match (code.as_raw(), name) {
-                (62 | 64, Some(name)) => format!("wanted: {name}"),
+                (HOSTNAME_MISMATCH | IP_ADDRESS_MISMATCH, Some(name)) => format!("wanted: {name}"),
                 _ => format!("trusted: {}", self.trust),
             };
             return refuse(context, Rule::Chain(rule_of(code)), wanted);
@@ -166,12 +167,12 @@ impl Rules {
         }
         let key = context.current_cert().and_then(|certificate| certificate.public_key().ok());
         if let Some(Err(reason)) = key.map(|key| self.parameters.check_key(&key)) {
-            context.set_error(X509VerifyResult::APPLICATION_VERIFICATION);
+            context.set_error(crate::ffi::certificate_rejected());
             let wanted = format!("policy: {}", self.policy);
             return refuse(context, Rule::Key(reason), wanted);
         }
         if !self.pins.is_empty() && !self.has_pinned_key(context) {
-            context.set_error(X509VerifyResult::APPLICATION_VERIFICATION);
+            context.set_error(crate::ffi::certificate_rejected());
             let pins: Vec<String> = self.pins.iter().map(Pin::to_string).collect();
             return refuse(context, Rule::Pin, format!("pinned: {}", pins.join(", ")));
         }

@@ -10,7 +10,8 @@ use sealpair_common::report::Report;
 
 /// Serves a directory over HTTPS, with OpenSSL.
 #[derive(Debug, Parser)]
-#[command(name = "sealpair-server", version, about, arg_required_else_help = true)]
+#[command(name = "sealpair-server",
+    version = sealpair_common::tls::version_line(env!("CARGO_PKG_VERSION")), about, arg_required_else_help = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,

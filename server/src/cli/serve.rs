@@ -5,20 +5,23 @@
 
 use super::ready::{Module, Ready, ReadyFile};
 use super::state::{self, State};
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use sealpair_common::escape::Escaped;
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
-use sealpair_common::tls::{ClientAuth, Passphrase, Policy, ServerTls, Trust, openssl_version};
+use sealpair_common::tls::{
+    ClientAuth, Policy, ServerTls, Trust, fips, openssl_version, passphrase_file,
+};
 use sealpair_common::units::{parse_duration, parse_rate, parse_size};
 use sealpair_server::handler::FileHandler;
 use sealpair_server::{Limits, Server, ServerHandle, listen};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::signal::SIGXFSZ;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Serve a directory over HTTPS.
@@ -61,11 +64,11 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     crl: Vec<PathBuf>,
 
-    /// TLS policy
-    #[arg(long, value_name = "NAME", default_value = "intermediate", value_parser = policy_parser())]
+    /// TLS policy: intermediate or modern (fips, cnsa1 and cnsa2 are not in this version)
+    #[arg(long, value_name = "NAME", default_value_t)]
     policy: Policy,
 
-    /// Use a FIPS provider, prove it, and refuse to start otherwise
+    /// Refuse to start without a proved FIPS provider (not in this version: it always refuses)
     #[arg(long)]
     fips: bool,
 
@@ -126,10 +129,6 @@ enum ClientAuthArg {
     Required,
 }
 
-fn policy_parser() -> impl TypedValueParser<Value = Policy> {
-    PossibleValuesParser::new(Policy::ALL.map(Policy::name)).try_map(|name| name.parse::<Policy>())
-}
-
 fn parse_count(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count @ 1..=1_000_000) => Ok(count),
@@ -139,13 +138,8 @@ fn parse_count(text: &str) -> Result<usize, String> {
 
 /// Serves until a signal says stop.
 pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
-    if let Some(path) = &args.ready_file {
-        ReadyFile::prepare(path)?;
-    }
     if args.fips {
-        return Err(Report::new(Exit::Fips, "fips-unavailable", "FIPS is required but not active")
-            .explain("this version cannot load and prove a FIPS provider yet")
-            .remedy("run without --fips, or use a later version"));
+        fips::require()?;
     }
     let handler = FileHandler::open(&args.dir)
         .map_err(|error| {
@@ -158,13 +152,14 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
     let wanted = args.addresses()?;
     let (tls, own) = args.tls(&wanted)?;
     // Before anything listens: a signal from now on is a request to stop.
-    let signals = Signals::new([SIGTERM, SIGINT]).map_err(|error| {
-        Report::new(Exit::Unexpected, "signals", "cannot catch signals").explain(error.to_string())
-    })?;
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
+        .map_err(|error| unexpected("cannot catch signals", &error))?;
+    // An upload beyond RLIMIT_FSIZE is that upload's error, not the end of the process.
+    signal_hook::flag::register(SIGXFSZ, Arc::default())
+        .map_err(|error| unexpected("cannot catch signals", &error))?;
     let listeners = bind(&wanted)?;
     let server = Server::from_listeners(listeners, tls).limits(args.limits());
     let bound = server.local_addrs().map_err(|error| unexpected("cannot tell the port", &error))?;
-    stop_on_signal(signals, server.handle(), args.ready_file.clone())?;
 
     let urls: Vec<String> = bound.iter().map(url).collect();
     let ready = Ready {
@@ -179,13 +174,18 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
     };
     let ready_file =
         args.ready_file.as_deref().map(|path| ReadyFile::write(path, &ready)).transpose()?;
+    let ready_file = ready_file.map(Arc::new);
     args.announce(&urls, own.as_ref());
-    let cut_off = server.serve(handler).map_err(|error| unexpected("cannot serve", &error))?;
-    drop(ready_file);
+    stop_on_signal(signals, server.handle(), ready_file.clone())?;
+    let served = server.serve(handler);
+    if let Some(file) = ready_file {
+        file.remove();
+    }
+    let cut_off = served.map_err(|error| unexpected("cannot serve", &error))?;
     if cut_off == 0 {
         return Ok(Exit::Done);
     }
-    log::warn!("{cut_off} connections were cut off at the drain deadline");
+    log::warn!("cut off at the drain deadline: {cut_off} open connections");
     Ok(Exit::Unexpected)
 }
 
@@ -232,7 +232,7 @@ impl ServeArgs {
         }
         let mut builder = ServerTls::builder().policy(self.policy);
         if let Some(path) = &self.key_pass_file {
-            builder = builder.passphrase(Passphrase::from_file(path).map_err(|e| e.report())?);
+            builder = builder.passphrase(passphrase_file(path).map_err(|e| e.report())?);
         }
         for (cert, key) in self.cert.iter().zip(&self.key) {
             builder = builder.identity_pem(cert, key);
@@ -244,6 +244,8 @@ impl ServeArgs {
             // The policy first: a refusal must not leave an authority behind.
             self.policy.parameters().map_err(|error| error.report())?;
             let dir = self.state_dir.clone().map_or_else(state::default_dir, Ok)?;
+            // What is told to others must mean the same in their directory.
+            let dir = std::path::absolute(&dir).unwrap_or(dir);
             let state = State::prepare(&dir, &wanted.concat())?;
             builder = builder.identity_pem(&state.cert, &state.key);
             Some(state)
@@ -354,32 +356,36 @@ fn url(address: &SocketAddr) -> String {
     }
 }
 
-/// The first SIGTERM or SIGINT lets open requests finish; the second ends the process at once.
-/// Either way the server is not ready any more.
+/// The first SIGTERM or SIGINT lets open requests finish; the second ends the process at once. SIGHUP
+/// changes nothing: whoever sends it out of habit must not stop the service.
+///
+/// Nothing here waits for anybody: a log that nobody reads must not keep the server from stopping.
 fn stop_on_signal(
     mut signals: Signals,
     handle: ServerHandle,
-    ready_file: Option<PathBuf>,
+    ready_file: Option<Arc<ReadyFile>>,
 ) -> Result<(), Report> {
-    let remove_ready_file = move || {
-        if let Some(path) = &ready_file {
-            let _ = std::fs::remove_file(path);
-        }
-    };
     let watch = move || {
-        let mut signals = signals.forever();
-        if signals.next().is_some() {
-            log::info!("stopping; once more to stop at once");
-            remove_ready_file();
-            handle.stop();
-        }
-        let second = signals.next();
-        // It may have been written after the first signal.
-        remove_ready_file();
-        match second {
-            Some(SIGINT) => std::process::exit(Exit::Interrupted.code().into()),
-            Some(_) => std::process::exit(Exit::Terminated.code().into()),
-            None => {}
+        let mut stopping = false;
+        for signal in signals.forever() {
+            if signal == SIGHUP {
+                say("SIGHUP: nothing is reloaded in this version; restart for new certificates");
+            } else if !stopping {
+                stopping = true;
+                // Who looks for a server that is ready must not find this one.
+                if let Some(file) = &ready_file {
+                    file.remove();
+                }
+                handle.stop();
+                say("stopping; once more to stop at once");
+            } else {
+                if let Some(file) = &ready_file {
+                    file.remove();
+                }
+                let interrupted = signal == SIGINT;
+                let exit = if interrupted { Exit::Interrupted } else { Exit::Terminated };
+                std::process::exit(exit.code().into());
+            }
         }
     };
     std::thread::Builder::new()
@@ -387,6 +393,11 @@ fn stop_on_signal(
         .spawn(watch)
         .map(drop)
         .map_err(|error| unexpected("cannot start a thread", &error))
+}
+
+/// Logs from a thread of its own.
+fn say(text: &'static str) {
+    let _ = std::thread::Builder::new().spawn(move || log::info!("{text}"));
 }
 
 fn unexpected(message: &str, error: &io::Error) -> Report {

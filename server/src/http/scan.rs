@@ -61,7 +61,11 @@ impl HeadScanner {
     ///
     /// Bytes that cannot become a request that the server takes.
     pub fn scan(&mut self, buf: &[u8], limits: &HeadLimits) -> Result<Option<usize>, Rejection> {
-        while let Some(&byte) = buf.get(self.at) {
+        loop {
+            self.skip_plain(buf, limits);
+            let Some(&byte) = buf.get(self.at) else {
+                return Ok(None);
+            };
             if self.step(byte, buf, limits)? {
                 return Ok(Some(self.at));
             }
@@ -69,7 +73,21 @@ impl HeadScanner {
                 return Err(head::TOO_LONG);
             }
         }
-        Ok(None)
+    }
+
+    /// Passes over the inside of a field line, where most bytes of a head are, faster than byte by byte:
+    /// up to the next byte that means something, or to the last that the head may have.
+    fn skip_plain(&mut self, buf: &[u8], limits: &HeadLimits) {
+        if self.part != Part::Fields || self.cr || self.at == self.start {
+            return;
+        }
+        let end = buf.len().min(limits.head.saturating_sub(1));
+        if let Some(rest) = buf.get(self.at..end) {
+            self.at += rest
+                .iter()
+                .position(|&byte| matches!(byte, b'\r' | b'\n' | 0))
+                .unwrap_or(rest.len());
+        }
     }
 
     /// Takes one byte; says whether it is the last of the head.

@@ -95,8 +95,14 @@ fn an_intermediate_is_served_and_its_root_is_not() {
     assert_eq!(CertificateFacts::of(&served[1]).subject, "CN=Middle");
     let verify = ["verify", "-CAfile", "top.pem", "-untrusted", "leaf.pem", "leaf.pem"];
     openssl_ok(path, &verify);
-    fs::write(path.join("leaf.p12"), issued.pkcs12("x", "leaf").unwrap()).unwrap();
-    let archive = read::read_certificates(&path.join("leaf.p12"), Some("x")).unwrap();
+    fs::write(
+        path.join("leaf.p12"),
+        issued.pkcs12(&Passphrase::new("x").unwrap(), "leaf").unwrap(),
+    )
+    .unwrap();
+    let archive =
+        read::read_certificates(&path.join("leaf.p12"), Some(&Passphrase::new("x").unwrap()))
+            .unwrap();
     assert_eq!(archive.len(), 3);
 }
 

@@ -1,0 +1,34 @@
+//! `sealpair delete`: remove a file from the server.
+
+use super::Voice;
+use super::exchange::{Exchange, HttpArgs, parse_url};
+use super::summary::Summary;
+use clap::Args;
+use sealpair_common::exit::Exit;
+use sealpair_common::report::Report;
+use ureq::http::Method;
+use url::Url;
+
+/// Delete a file on the server
+#[derive(Debug, Args)]
+pub(crate) struct DeleteArgs {
+    /// What to delete
+    #[arg(value_parser = parse_url)]
+    url: Url,
+
+    #[command(flatten)]
+    http: HttpArgs,
+}
+
+pub(crate) fn run(args: &DeleteArgs, voice: Voice) -> Result<Exit, Report> {
+    let exchange = Exchange {
+        args: &args.http,
+        voice,
+        method: Method::DELETE,
+        url: args.url.clone(),
+        headers: Vec::new(),
+    };
+    let answer = exchange.fetch()?.success()?;
+    Summary::of(&answer).say(voice, 0, None)?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,360 @@
+//! One request and its answer, with the redirects in between.
+//!
+//! Redirects are followed for GET and HEAD, within https, at most ten. As soon as one leads to another
+//! scheme, host or port, everything that could be a credential stays behind: the header fields that the
+//! user gave (but for a few that are known to carry none), the client certificate, and the expected
+//! name. ureq's own rule strips two header names and ignores the port.
+
+use super::Voice;
+use super::tls_args::{TlsArgs, Towards};
+use clap::Args;
+use sealpair_client::{Phase, report, session};
+use sealpair_common::escape::Escaped;
+use sealpair_common::exit::Exit;
+use sealpair_common::report::Report;
+use sealpair_common::tls::TlsSession;
+use std::fs;
+use std::io::{self, Read};
+use std::time::Instant;
+use ureq::http::header::{
+    ACCEPT, ACCEPT_LANGUAGE, CONTENT_LENGTH, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, LOCATION,
+    RANGE, TRANSFER_ENCODING, USER_AGENT,
+};
+use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use ureq::{Agent, Body, SendBody};
+use url::Url;
+
+/// curl follows 50, browsers 20, ureq 10; more than a few is a loop.
+const MAX_REDIRECTS: usize = 10;
+
+/// How much of an error page is shown.
+const MAX_COMPLAINT: u64 = 64 << 10;
+
+/// Fields of the user's that go along to another origin: none of them says who is asking.
+const HARMLESS: [HeaderName; 6] =
+    [ACCEPT, ACCEPT_LANGUAGE, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE, USER_AGENT];
+
+/// Flags of every command that makes a request.
+#[derive(Debug, Args)]
+pub(crate) struct HttpArgs {
+    /// Header field `Name: value`, or `@FILE` with one on each line (repeatable). `Name:` leaves a
+    /// field out. Tokens belong into a file: others on this machine can read the command line
+    #[arg(short = 'H', long = "header", value_name = "FIELD")]
+    headers: Vec<String>,
+
+    #[command(flatten)]
+    tls: TlsArgs,
+}
+
+/// A request to be made.
+pub(crate) struct Exchange<'a> {
+    pub(crate) args: &'a HttpArgs,
+    pub(crate) voice: Voice,
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    /// Fields of the command, set where the user has not set them.
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// An answer whose content has not been read yet.
+pub(crate) struct Answer {
+    pub(crate) method: Method,
+    /// Where it finally came from.
+    pub(crate) url: Url,
+    pub(crate) redirects: Vec<Url>,
+    pub(crate) response: Response<Body>,
+    pub(crate) began: Instant,
+}
+
+impl Exchange<'_> {
+    /// Sends the request without content and follows redirects.
+    pub(crate) fn fetch(self) -> Result<Answer, Report> {
+        let follow = matches!(self.method, Method::GET | Method::HEAD);
+        let began = Instant::now();
+        let mut fields = self.fields()?;
+        let mut agent = self.args.tls.agent(Towards::Named)?;
+        let mut url = self.url.clone();
+        let mut redirects = Vec::new();
+        loop {
+            let response = self.call(&agent, &url, &fields, SendBody::none())?;
+            let status = response.status();
+            let location = response.headers().get(LOCATION).filter(|_| is_redirect(status));
+            let Some(location) = location.filter(|_| follow) else {
+                return Ok(Answer { method: self.method, url, redirects, response, began });
+            };
+            let next = next_hop(&url, location)?;
+            if redirects.len() == MAX_REDIRECTS {
+                return Err(refused(&url, "there were ten redirects already"));
+            }
+            if next.origin() != url.origin() {
+                fields.retain_only(&HARMLESS);
+                agent = self.args.tls.agent(Towards::Redirected)?;
+            }
+            redirects.push(std::mem::replace(&mut url, next));
+        }
+    }
+
+    /// Sends the request with content. Redirects are not followed: the content would have to be sent
+    /// again, to somebody else.
+    pub(crate) fn submit(self, body: SendBody<'_>) -> Result<Answer, Report> {
+        let began = Instant::now();
+        let fields = self.fields()?;
+        let agent = self.args.tls.agent(Towards::Named)?;
+        let response = self.call(&agent, &self.url, &fields, body)?;
+        Ok(Answer { method: self.method, url: self.url, redirects: Vec::new(), response, began })
+    }
+
+    fn call(
+        &self,
+        agent: &Agent,
+        url: &Url,
+        fields: &HeaderMap,
+        body: SendBody<'_>,
+    ) -> Result<Response<Body>, Report> {
+        let mut request = Request::builder().method(self.method.clone()).uri(url.as_str());
+        if let Some(headers) = request.headers_mut() {
+            headers.clone_from(fields);
+        }
+        let request = request.body(body).map_err(|error| {
+            Report::new(Exit::Usage, "bad-request", "the request cannot be made")
+                .explain(error.to_string())
+                .remedy("check the URL and the method")
+        })?;
+        let response = agent.run(request).map_err(|error| report(&error, Phase::Request))?;
+        if self.voice.verbose {
+            show_head(&response);
+        }
+        Ok(response)
+    }
+
+    fn fields(&self) -> Result<HeaderMap, Report> {
+        let mut fields = HeaderMap::new();
+        for text in &self.args.headers {
+            match text.strip_prefix('@') {
+                None => add_field(&mut fields, text, text)?,
+                Some(path) => {
+                    let lines = fs::read_to_string(path).map_err(|error| {
+                        let message = format!("cannot read the header fields in {path}");
+                        Report::new(Exit::Configuration, "header-file", message)
+                            .explain(error.to_string())
+                    })?;
+                    for (at, line) in lines.lines().enumerate().filter(|(_, line)| !line.is_empty())
+                    {
+                        // The line itself may be a secret.
+                        add_field(&mut fields, line, &format!("line {} of {path}", at + 1))?;
+                    }
+                }
+            }
+        }
+        for (name, value) in &self.headers {
+            fields.entry(name).or_insert_with(|| value.clone());
+        }
+        // `Name:` leaves out a field that would be sent otherwise, as with curl.
+        let empty = fields.iter().filter(|(_, value)| value.is_empty());
+        let empty: Vec<HeaderName> = empty.map(|(name, _)| name.clone()).collect();
+        for name in empty {
+            fields.remove(name);
+        }
+        Ok(fields)
+    }
+}
+
+impl Answer {
+    pub(crate) fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    pub(crate) fn session(&self) -> Option<&TlsSession> {
+        session(&self.response)
+    }
+
+    /// The length that the server announces.
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    }
+
+    /// The answer, if its status says that it is one.
+    ///
+    /// An error status becomes an error that carries what the server has to say about it.
+    pub(crate) fn success(mut self) -> Result<Self, Report> {
+        let status = self.status();
+        if status.is_success() {
+            return Ok(self);
+        }
+        if status.is_redirection() {
+            let to = self.response.headers().get(LOCATION).map(|to| {
+                format!("the server points to {}", String::from_utf8_lossy(to.as_bytes()))
+            });
+            let why = to.unwrap_or_else(|| format!("the server answered {status}"));
+            return Err(refused(&self.url, &why).detail("status", status.as_u16()));
+        }
+        let exit = match status.is_server_error() {
+            true => Exit::HttpServerError,
+            false => Exit::HttpClientError,
+        };
+        let complaint = complaint(&mut self.response);
+        let mut report = Report::new(exit, "status", format!("{} answered {status}", self.url))
+            .detail("status", status.as_u16())
+            .detail("url", self.url.as_str());
+        if !complaint.is_empty() {
+            report = report.explain(one_line(&complaint)).detail("content", complaint);
+        }
+        Err(match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                report.remedy("check what this client may do there, and who it says it is")
+            }
+            StatusCode::NOT_FOUND => report.remedy("check the path in the URL"),
+            StatusCode::METHOD_NOT_ALLOWED if self.method != Method::GET => {
+                report.remedy("the server must allow it (sealpair-server serve --writable)")
+            }
+            _ => report,
+        })
+    }
+}
+
+/// Parses a URL of the command line.
+pub(crate) fn parse_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("{error}; a URL begins with https://"))?;
+    if url.scheme() != "https" {
+        return Err(format!("its scheme is {}; only https is spoken", url.scheme()));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(
+            "a URL with a password in it is visible to others; use --header @FILE".to_owned()
+        );
+    }
+    let mut url = url;
+    url.set_fragment(None);
+    Ok(url)
+}
+
+trait RetainOnly {
+    fn retain_only(&mut self, names: &[HeaderName]);
+}
+
+impl RetainOnly for HeaderMap {
+    fn retain_only(&mut self, names: &[HeaderName]) {
+        let others: Vec<_> = self.keys().filter(|name| !names.contains(name)).cloned().collect();
+        for name in others {
+            self.remove(name);
+        }
+    }
+}
+
+fn add_field(fields: &mut HeaderMap, text: &str, shown: &str) -> Result<(), Report> {
+    let bad = || {
+        Report::new(Exit::Usage, "bad-header", format!("not a header field: {shown}"))
+            .remedy("give it as 'Name: value'")
+    };
+    let (name, value) = text.split_once(':').ok_or_else(bad)?;
+    let name: HeaderName = name.parse().map_err(|_| bad())?;
+    if [CONTENT_LENGTH, TRANSFER_ENCODING, HOST].contains(&name) {
+        return Err(Report::new(Exit::Usage, "bad-header", format!("{name} cannot be set"))
+            .explain("it is part of the framing, which the client is responsible for"));
+    }
+    let mut value = HeaderValue::from_str(value.trim()).map_err(|_| bad())?;
+    value.set_sensitive(true);
+    fields.append(name, value);
+    Ok(())
+}
+
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+fn next_hop(url: &Url, location: &HeaderValue) -> Result<Url, Report> {
+    let text = location.to_str().map_err(|_| refused(url, "its target is not text"))?;
+    let next = url.join(text).map_err(|error| refused(url, &format!("{text}: {error}")))?;
+    parse_url(next.as_str()).map_err(|why| refused(url, &format!("{text}: {why}")))
+}
+
+fn refused(url: &Url, why: &str) -> Report {
+    Report::new(Exit::Redirect, "redirect", format!("a redirect of {url} was not followed"))
+        .explain(why.to_owned())
+        .remedy("if you trust where it leads, ask there")
+        .detail("url", url.as_str())
+}
+
+/// What the server says about an error, as text.
+fn complaint(response: &mut Response<Body>) -> String {
+    let mut bytes = Vec::new();
+    // What can be read is shown; the status is the error, not this.
+    let _ = response.body_mut().as_reader().take(MAX_COMPLAINT).read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn one_line(text: &str) -> String {
+    const LONGEST: usize = 300;
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let line = words.join(" ");
+    match line.char_indices().nth(LONGEST) {
+        None => line,
+        Some((end, _)) => format!("{}…", &line[..end]),
+    }
+}
+
+fn show_head(response: &Response<Body>) {
+    if let Some(session) = session(response) {
+        eprintln!("* {session}");
+        for (depth, certificate) in session.peer.iter().enumerate() {
+            eprintln!(
+                "* certificate {depth}: {} from {}, until {}",
+                Escaped(&certificate.subject),
+                Escaped(&certificate.issuer),
+                certificate.not_after.as_deref().unwrap_or("?"),
+            );
+        }
+    }
+    eprintln!("< {}", response.status());
+    for (name, value) in response.headers() {
+        eprintln!("< {name}: {}", Escaped(&String::from_utf8_lossy(value.as_bytes())));
+    }
+}
+
+/// An error while content was read, as a report.
+pub(crate) fn body_error(error: io::Error) -> Report {
+    report(&error.into(), Phase::Body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls() {
+        assert_eq!(
+            parse_url("https://localhost:8443/a#b").unwrap().as_str(),
+            "https://localhost:8443/a"
+        );
+        for bad in ["localhost:8443/a", "http://localhost/", "https://user:secret@host/", "", "/a"]
+        {
+            let error = parse_url(bad).unwrap_err();
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn fields_that_would_break_the_framing_are_refused() {
+        let mut fields = HeaderMap::new();
+        for bad in
+            ["a", "Content-Length: 3", "a b: c", "Transfer-Encoding: chunked", "x: a\r\nb: c"]
+        {
+            assert!(add_field(&mut fields, bad, bad).is_err(), "{bad}");
+        }
+        add_field(&mut fields, "X-Token: abc", "").unwrap();
+        add_field(&mut fields, "Accept: */*", "").unwrap();
+        fields.retain_only(&HARMLESS);
+        assert_eq!(fields.len(), 1);
+    }
+
+    #[test]
+    fn redirects_stay_within_https() {
+        let url = Url::parse("https://localhost:8443/a/b").unwrap();
+        let hop = |to: &str| next_hop(&url, &HeaderValue::from_str(to).unwrap());
+        assert_eq!(hop("./c/").unwrap().as_str(), "https://localhost:8443/a/c/");
+        assert_eq!(hop("//other/").unwrap().as_str(), "https://other/");
+        for bad in ["http://localhost/", "file:///etc/passwd", "https://a:b@c/", "https://"] {
+            assert_eq!(hop(bad).unwrap_err().exit(), Exit::Redirect, "{bad}");
+        }
+    }
+}

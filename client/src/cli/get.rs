@@ -1,0 +1,86 @@
+//! `sealpair get`: content into a file or standard output.
+
+use super::Voice;
+use super::exchange::{Answer, Exchange, HttpArgs, body_error, parse_url};
+use super::output::Output;
+use super::progress::Progress;
+use super::summary::Summary;
+use clap::Args;
+use sealpair_common::exit::Exit;
+use sealpair_common::report::Report;
+use std::io::{self, IsTerminal, Read};
+use std::path::{Path, PathBuf};
+use ureq::http::Method;
+use url::Url;
+
+/// A few records at a time, and a few system calls for a large file.
+const PIECE: usize = 128 << 10;
+
+/// Download: content to FILE or standard output
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// What to download
+    #[arg(value_parser = parse_url)]
+    url: Url,
+
+    /// Where to write; the file takes its name only when it is complete [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    #[command(flatten)]
+    http: HttpArgs,
+}
+
+pub(crate) fn run(args: &GetArgs, voice: Voice) -> Result<Exit, Report> {
+    need_file_for_json(args.output.as_deref(), voice)?;
+    let exchange = Exchange {
+        args: &args.http,
+        voice,
+        method: Method::GET,
+        url: args.url.clone(),
+        headers: Vec::new(),
+    };
+    receive(exchange.fetch()?.success()?, args.output.as_deref(), voice)
+}
+
+/// Reads the content of an answer to where it belongs.
+pub(crate) fn receive(answer: Answer, output: Option<&Path>, voice: Voice) -> Result<Exit, Report> {
+    let summary = Summary::of(&answer);
+    let mut output = Output::open(output)?;
+    let on_screen = output.is_standard() && io::stdout().is_terminal();
+    let progress = Progress::new(answer.length(), voice, on_screen);
+    let mut body = answer.response.into_body();
+    let mut reader = body.as_reader();
+    let mut piece = vec![0; PIECE];
+    let mut bytes = 0;
+    loop {
+        match reader.read(&mut piece) {
+            Ok(0) => break,
+            Ok(count) => {
+                output.write(&piece[..count])?;
+                progress.advance(count);
+                bytes += count as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(body_error(error)),
+        }
+    }
+    drop(progress);
+    let name = output.name().to_owned();
+    let standard = output.is_standard();
+    output.finish()?;
+    // Beside content on standard output, a line is only said when it is asked for.
+    let quiet = voice.quiet || (standard && !voice.verbose);
+    summary.say(Voice { quiet, ..voice }, bytes, Some(&name))?;
+    Ok(Exit::Done)
+}
+
+/// Standard output holds the document; the content needs a place of its own.
+pub(crate) fn need_file_for_json(output: Option<&Path>, voice: Voice) -> Result<(), Report> {
+    if voice.json && output.is_none_or(|path| path == Path::new("-")) {
+        return Err(Report::new(Exit::Usage, "json-output", "--json needs -o FILE")
+            .explain("standard output is for the JSON document, so the content must go elsewhere")
+            .remedy("add -o FILE, or -o /dev/null to throw the content away"));
+    }
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! Where content goes: a file that takes its name only when it is complete, a device that is written
+//! through, or standard output.
+
+use super::interrupt;
+use sealpair_common::exit::Exit;
+use sealpair_common::report::Report;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Stdout, Write};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use tempfile::{Builder, NamedTempFile};
+
+/// A place for content.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// A regular file: written beside its place, renamed when complete.
+    File {
+        /// What is written to.
+        temporary: NamedTempFile,
+        /// The name it will have, with symbolic links followed.
+        target: PathBuf,
+    },
+    /// A device, FIFO, terminal or descriptor: written through, never replaced.
+    Through {
+        /// What is written to.
+        file: File,
+        /// Its name.
+        path: PathBuf,
+    },
+    /// Standard output.
+    Standard(Stdout),
+}
+
+impl Output {
+    /// Opens the place that `-o` names; standard output for none and for `-`.
+    pub(crate) fn open(path: Option<&Path>) -> Result<Self, Report> {
+        let Some(path) = path.filter(|path| *path != Path::new("-")) else {
+            return Ok(Self::Standard(io::stdout()));
+        };
+        Self::open_file(path).map_err(|error| failed(path, &error))
+    }
+
+    fn open_file(path: &Path) -> io::Result<Self> {
+        let metadata = match fs::metadata(path) {
+            Ok(metadata) => Some(metadata),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        if let Some(metadata) = &metadata {
+            let kind = metadata.file_type();
+            if kind.is_dir() {
+                return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
+            }
+            if kind.is_socket() {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a socket"));
+            }
+            // /dev/stdout and /dev/fd/N name a descriptor that is open already: replacing the file
+            // behind it would leave whoever opened it with the old one.
+            if !kind.is_file() || path.starts_with("/dev") || path.starts_with("/proc") {
+                let file = File::options().write(true).open(path)?;
+                return Ok(Self::Through { file, path: path.to_owned() });
+            }
+        }
+        // Replace what a link points to, not the link.
+        let target = match &metadata {
+            Some(_) => fs::canonicalize(path)?,
+            None => dangling(path)?,
+        };
+        // As for any new file: what the umask leaves. An existing file keeps its mode.
+        let mode = metadata.map_or(0o666, |metadata| metadata.permissions().mode() & 0o777);
+        let directory = match target.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        let temporary = Builder::new()
+            .prefix(".sealpair-download-")
+            .permissions(Permissions::from_mode(mode))
+            .tempfile_in(directory)?;
+        interrupt::set_unfinished(Some(temporary.path().to_owned()));
+        Ok(Self::File { temporary, target })
+    }
+
+    /// The content is complete: it gets its name.
+    pub(crate) fn finish(self) -> Result<(), Report> {
+        match self {
+            Self::File { mut temporary, target } => {
+                let saved = temporary
+                    .flush()
+                    // The name must not be there before the bytes are.
+                    .and_then(|()| temporary.as_file().sync_all())
+                    .and_then(|()| {
+                        interrupt::set_unfinished(None);
+                        temporary.persist(&target).map(drop).map_err(|error| error.error)
+                    });
+                saved.map_err(|error| failed(&target, &error))
+            }
+            Self::Through { mut file, path } => file.flush().map_err(|error| failed(&path, &error)),
+            Self::Standard(mut out) => out.flush().map_err(|error| failed(Path::new("-"), &error)),
+        }
+    }
+
+    /// The name for messages.
+    pub(crate) fn name(&self) -> &Path {
+        match self {
+            Self::File { target, .. } => target,
+            Self::Through { path, .. } => path,
+            Self::Standard(_) => Path::new("-"),
+        }
+    }
+
+    pub(crate) fn is_standard(&self) -> bool {
+        matches!(self, Self::Standard(_))
+    }
+
+    /// Writes all of it.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Report> {
+        let written = match self {
+            Self::File { temporary, .. } => temporary.write_all(bytes),
+            Self::Through { file, .. } => file.write_all(bytes),
+            Self::Standard(out) => out.lock().write_all(bytes),
+        };
+        written.map_err(|error| failed(self.name(), &error))
+    }
+}
+
+/// The place of a file that is not there, possibly named by a link that points to nothing yet.
+fn dangling(path: &Path) -> io::Result<PathBuf> {
+    match fs::read_link(path) {
+        Ok(to) => Ok(path.with_file_name("").join(to)),
+        Err(_) => Ok(path.to_owned()),
+    }
+}
+
+fn failed(path: &Path, error: &io::Error) -> Report {
+    let name = if path == Path::new("-") {
+        "standard output".to_owned()
+    } else {
+        path.display().to_string()
+    };
+    let remedy = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "make room; nothing incomplete was kept"
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "write to a place that this user may write"
+        }
+        io::ErrorKind::BrokenPipe => "the reader of this program's output ended first",
+        _ => "check the place that -o names",
+    };
+    Report::new(Exit::LocalIo, "output", format!("cannot write to {name}"))
+        .explain(error.to_string())
+        .remedy(remedy)
+        .detail("file", name)
+}

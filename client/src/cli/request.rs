@@ -1,0 +1,95 @@
+//! `sealpair request`: any method, with content from the command line or a file.
+
+use super::Voice;
+use super::exchange::{Exchange, HttpArgs, parse_url};
+use super::get::{need_file_for_json, receive};
+use clap::Args;
+use sealpair_common::exit::Exit;
+use sealpair_common::report::Report;
+use std::fs::File;
+use std::io::{self, Cursor, Read};
+use std::path::{Path, PathBuf};
+use ureq::SendBody;
+use ureq::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use ureq::http::{HeaderValue, Method};
+use url::Url;
+
+/// Make a request with any method
+#[derive(Debug, Args)]
+pub(crate) struct RequestArgs {
+    /// Such as POST, OPTIONS or PROPFIND
+    method: Method,
+
+    /// Whom to ask
+    #[arg(value_parser = parse_url)]
+    url: Url,
+
+    /// Content: text, `@FILE`, or `@-` for standard input
+    #[arg(short, long, value_name = "DATA")]
+    data: Option<String>,
+
+    /// Where to write the answer's content [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    #[command(flatten)]
+    http: HttpArgs,
+}
+
+pub(crate) fn run(args: &RequestArgs, voice: Voice) -> Result<Exit, Report> {
+    if args.method != Method::HEAD {
+        need_file_for_json(args.output.as_deref(), voice)?;
+    }
+    let mut exchange = Exchange {
+        args: &args.http,
+        voice,
+        method: args.method.clone(),
+        url: args.url.clone(),
+        headers: Vec::new(),
+    };
+    let answer = match &args.data {
+        None => exchange.fetch()?,
+        Some(data) => {
+            let (mut reader, length) = content(data)?;
+            let media_type = match length {
+                Some(_) if !data.starts_with('@') => "text/plain; charset=utf-8",
+                _ => "application/octet-stream",
+            };
+            exchange.headers.push((CONTENT_TYPE, HeaderValue::from_static(media_type)));
+            if let Some(length) = length {
+                exchange.headers.push((CONTENT_LENGTH, length.into()));
+            }
+            exchange.submit(SendBody::from_reader(&mut reader))?
+        }
+    };
+    receive(answer.success()?, args.output.as_deref(), voice)
+}
+
+/// The content that `--data` stands for, and its length where that is known.
+fn content(data: &str) -> Result<(Box<dyn Read>, Option<u64>), Report> {
+    let Some(path) = data.strip_prefix('@') else {
+        let bytes = data.as_bytes().to_vec();
+        let length = bytes.len() as u64;
+        return Ok((Box::new(Cursor::new(bytes)), Some(length)));
+    };
+    if path == "-" {
+        return Ok((Box::new(io::stdin()), None));
+    }
+    let open = || -> io::Result<(Box<dyn Read>, Option<u64>)> {
+        let file = File::open(path)?;
+        let metadata = file.metadata()?;
+        // A file that grows is sent as long as it was; one that shrinks breaks the request off.
+        let length = metadata.is_file().then_some(metadata.len());
+        let reader: Box<dyn Read> = match length {
+            Some(length) => Box::new(file.take(length)),
+            None => Box::new(file),
+        };
+        Ok((reader, length))
+    };
+    open().map_err(|error| {
+        let path = Path::new(path).display();
+        Report::new(Exit::LocalIo, "input", format!("cannot read {path}"))
+            .explain(error.to_string())
+            .remedy("check the file that --data names")
+    })
+}

@@ -1,0 +1,186 @@
+//! The TLS flags that all commands with a connection share, and the agents that they make.
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, ValueEnum};
+use sealpair_client::{
+    DEFAULT_TIMEOUT, FixedAnswer, NameResolver, PlatformOptions, PlatformTls, TlsConnector,
+    agent_with, config,
+};
+use sealpair_common::exit::Exit;
+use sealpair_common::report::Report;
+use sealpair_common::tls::{ClientTls, Pin, Policy, ServerName, Trust, passphrase_file};
+use sealpair_common::units::parse_duration;
+use std::path::PathBuf;
+use std::time::Duration;
+use ureq::Agent;
+
+/// Whom to trust, who to be, and how to connect.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "TLS options")]
+pub(crate) struct TlsArgs {
+    /// Authority to trust instead of the system's store, in PEM (repeatable)
+    #[arg(long, value_name = "FILE")]
+    ca: Vec<PathBuf>,
+
+    /// The client's certificate chain in PEM, for servers that ask
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+
+    /// Private key of --cert in PEM
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+
+    /// PKCS#12 file with the client's key and certificates, instead of --cert and --key
+    #[arg(long, value_name = "FILE", conflicts_with = "cert")]
+    pkcs12: Option<PathBuf>,
+
+    /// File whose first line is the passphrase of the key
+    #[arg(long, value_name = "FILE")]
+    key_pass_file: Option<PathBuf>,
+
+    /// TLS policy
+    #[arg(long, value_name = "NAME", default_value = "intermediate", value_parser = policy_parser())]
+    policy: Policy,
+
+    /// Use a FIPS provider, prove it, and refuse to run otherwise
+    #[arg(long)]
+    fips: bool,
+
+    /// Revocation list, in PEM (repeatable); every certificate then needs one of its issuer
+    #[arg(long, value_name = "FILE")]
+    crl: Vec<PathBuf>,
+
+    /// Public key that the server's chain must have: sha256/BASE64 (repeatable: any of them)
+    #[arg(long, value_name = "PIN")]
+    pin: Vec<String>,
+
+    /// Name to indicate and expect, instead of the URL's host
+    #[arg(long, value_name = "NAME")]
+    server_name: Option<String>,
+
+    /// Address to use for a host and port: HOST:PORT:ADDR (repeatable)
+    #[arg(long, value_name = "HOST:PORT:ADDR")]
+    resolve: Vec<FixedAnswer>,
+
+    /// Which TLS to use
+    #[arg(long, value_enum, default_value_t = TlsBackend::Openssl)]
+    tls_backend: TlsBackend,
+
+    /// Longest wait for the name, the connection, and each read and write [default: 60s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    timeout: Option<Duration>,
+
+    /// Do not verify the server's certificate at all: anybody can be in between
+    #[arg(long)]
+    insecure: bool,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum TlsBackend {
+    /// OpenSSL with the policies of this program
+    Openssl,
+    /// The operating system's TLS and trust store
+    Platform,
+}
+
+fn policy_parser() -> impl TypedValueParser<Value = Policy> {
+    PossibleValuesParser::new(Policy::ALL.map(Policy::name)).try_map(|name| name.parse::<Policy>())
+}
+
+/// For whom an agent speaks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Towards {
+    /// The server that the user named: with the client certificate and the expected name.
+    Named,
+    /// Another one, reached by a redirect: without either.
+    Redirected,
+}
+
+impl TlsArgs {
+    /// An agent that follows no redirects and takes any status for an answer; both are decided above.
+    pub(crate) fn agent(&self, towards: Towards) -> Result<Agent, Report> {
+        if self.fips {
+            let report =
+                Report::new(Exit::Fips, "fips-unavailable", "FIPS is required but not active");
+            return Err(report
+                .explain("this version cannot load and prove a FIPS provider yet")
+                .remedy("run without --fips, or use a later version"));
+        }
+        if self.insecure {
+            eprintln!("sealpair: WARNING: --insecure: anybody can be in between");
+        }
+        let connector = match self.tls_backend {
+            TlsBackend::Openssl => TlsConnector::new(self.openssl(towards)?),
+            TlsBackend::Platform => TlsConnector::platform(self.platform(towards)?),
+        };
+        let config = config(self.timeout.unwrap_or(DEFAULT_TIMEOUT))
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .http_status_as_error(false)
+            .allow_non_standard_methods(true)
+            .build();
+        Ok(agent_with(connector, NameResolver::new(self.resolve.iter().cloned()), config))
+    }
+
+    fn openssl(&self, towards: Towards) -> Result<ClientTls, Report> {
+        let mut trust = Trust::system();
+        for ca in &self.ca {
+            trust = trust.file(ca);
+        }
+        for crl in &self.crl {
+            trust = trust.crl_file(crl);
+        }
+        for pin in &self.pin {
+            trust = trust.pin(pin.parse::<Pin>().map_err(|error| error.report())?);
+        }
+        let mut builder = ClientTls::builder().policy(self.policy).trust(trust);
+        if self.insecure {
+            builder = builder.dangerous_accept_any_certificate();
+        }
+        if towards == Towards::Named {
+            if let (Some(cert), Some(key)) = (&self.cert, &self.key) {
+                builder = builder.identity_pem(cert, key);
+            }
+            if let Some(file) = &self.pkcs12 {
+                builder = builder.identity_pkcs12(file);
+            }
+            if let Some(path) = &self.key_pass_file {
+                let passphrase = passphrase_file(path).map_err(|error| error.report())?;
+                builder = builder.passphrase(passphrase);
+            }
+            if let Some(name) = self.server_name()? {
+                builder = builder.server_name(name);
+            }
+        }
+        builder.build().map_err(|error| error.report())
+    }
+
+    fn platform(&self, towards: Towards) -> Result<PlatformTls, Report> {
+        let unsupported = [
+            ("--policy", self.policy != Policy::default()),
+            ("--crl", !self.crl.is_empty()),
+            ("--pin", !self.pin.is_empty()),
+            ("--pkcs12", self.pkcs12.is_some()),
+            ("--key-pass-file", self.key_pass_file.is_some()),
+        ];
+        if let Some((flag, _)) = unsupported.iter().find(|(_, given)| *given) {
+            let message = format!("{flag} needs --tls-backend openssl");
+            return Err(Report::new(Exit::Usage, "platform-tls", message)
+                .explain("the operating system's TLS cannot be told this")
+                .remedy("leave out one of the two"));
+        }
+        let named = towards == Towards::Named;
+        let identity = self.cert.clone().zip(self.key.clone());
+        PlatformTls::new(&PlatformOptions {
+            trust_files: self.ca.clone(),
+            identity: identity.filter(|_| named),
+            server_name: self.server_name()?.filter(|_| named),
+            dangerous_accept_any_certificate: self.insecure,
+        })
+    }
+
+    fn server_name(&self) -> Result<Option<ServerName>, Report> {
+        let parse = |name: &String| ServerName::parse(name).map_err(|error| error.report());
+        self.server_name.as_ref().map(parse).transpose()
+    }
+}

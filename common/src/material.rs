@@ -1,0 +1,110 @@
+//! Keys, certificates and passphrases as they stand in files: read here once, for the TLS contexts and
+//! for the authority, each of which has its own words for what goes wrong.
+
+use openssl::error::ErrorStack;
+use openssl::pkcs12::{ParsedPkcs12_2, Pkcs12};
+use openssl::pkey::{PKey, Private};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// The largest file that is read in bytes: 16 MiB, about a hundred times a system's whole trust store.
+///
+/// Without a limit a device file would be read until memory runs out.
+pub(crate) const LONGEST_FILE: u64 = 16 << 20;
+
+/// Reads a whole file that must be small.
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LONGEST_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LONGEST_FILE {
+        let text = format!("it is longer than {} MiB", LONGEST_FILE >> 20);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+    }
+    Ok(bytes)
+}
+
+/// A passphrase in UTF-8 without NUL, which is where OpenSSL would end it. It is never shown.
+#[derive(Clone, Default)]
+pub struct Passphrase(String);
+
+impl Passphrase {
+    /// A passphrase given as text; `None` when it holds a NUL.
+    pub fn new(text: impl Into<String>) -> Option<Self> {
+        let text = text.into();
+        (!text.contains('\0')).then_some(Self(text))
+    }
+
+    /// The first line of what a file holds, without its line end (LF or CRLF), as OpenSSL's `file:`
+    /// and nginx's `ssl_password_file` have it. An empty line is an empty passphrase.
+    pub(crate) fn first_line(bytes: &[u8]) -> Option<Self> {
+        let line = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        Self::new(std::str::from_utf8(line).ok()?)
+    }
+
+    /// The passphrase itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Passphrase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Passphrase(…)")
+    }
+}
+
+/// Why a key or a PKCS#12 file cannot be opened.
+#[derive(Debug)]
+pub(crate) enum Locked {
+    /// It is encrypted and there is no passphrase.
+    Encrypted,
+    /// It is not what it should be.
+    Malformed(ErrorStack),
+    /// The passphrase is another one.
+    WrongPassphrase,
+}
+
+/// A private key in PEM: PKCS#8, SEC 1 or PKCS#1, encrypted or not.
+pub(crate) fn private_key(
+    pem: &[u8],
+    passphrase: Option<&Passphrase>,
+) -> Result<PKey<Private>, Locked> {
+    // Without a callback OpenSSL would ask on the terminal. It calls this one only for a key that is
+    // encrypted, so having been called is what tells the causes apart.
+    let mut asked = false;
+    let key = PKey::private_key_from_pem_callback(pem, |buffer| {
+        asked = true;
+        match passphrase.map(|passphrase| passphrase.0.as_bytes()) {
+            Some(bytes) if bytes.len() <= buffer.len() => {
+                buffer[..bytes.len()].copy_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            _ => Ok(0),
+        }
+    });
+    key.map_err(|stack| match (asked, passphrase) {
+        (true, None) => Locked::Encrypted,
+        (true, Some(_)) => Locked::WrongPassphrase,
+        (false, _) => Locked::Malformed(stack),
+    })
+}
+
+/// What a PKCS#12 file holds; without a passphrase the empty one is tried.
+pub(crate) fn pkcs12(
+    der: &[u8],
+    passphrase: Option<&Passphrase>,
+) -> Result<ParsedPkcs12_2, Locked> {
+    let archive = Pkcs12::from_der(der).map_err(Locked::Malformed)?;
+    let text = passphrase.map(Passphrase::as_str).unwrap_or_default();
+    archive.parse2(text).map_err(|stack| {
+        // PKCS12_R_MAC_VERIFY_FAILURE of <openssl/pkcs12err.h>, by its text: the crate has no constant.
+        match stack.errors().iter().any(|error| error.reason() == Some("mac verify failure")) {
+            true if passphrase.is_none() => Locked::Encrypted,
+            true => Locked::WrongPassphrase,
+            false => Locked::Malformed(stack),
+        }
+    })
+}
