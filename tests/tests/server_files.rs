@@ -219,6 +219,30 @@ fn an_upload_that_ends_early_with_close_notify_stores_nothing() {
 }
 
 #[test]
+fn a_condition_that_does_not_hold_keeps_the_file_as_it_is() {
+    let server = SealpairServer::start(|server| server.writable().file("file", "old"));
+    let mut client = RawClient::connect(&server);
+    let tag = client.get("/file").header("ETag").unwrap().to_owned();
+    let mut ask = |method: &str, path: &str, condition: &str| {
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n");
+        client.exchange(format!("{head}{condition}\r\n\r\n")).status
+    };
+    for (method, condition) in [
+        ("PUT", "If-None-Match: *"),
+        ("PUT", "If-Match: \"another\""),
+        ("DELETE", "If-Match: \"another\""),
+        ("PUT", "If-Unmodified-Since: Sun, 09 Sep 2001 01:46:40 GMT"),
+    ] {
+        assert_eq!(ask(method, "/file", condition), 412, "{method} {condition}");
+    }
+    assert_eq!(ask("PUT", "/none", "If-Match: *"), 412);
+    assert_eq!(fs::read(server.root().join("file")).unwrap(), b"old");
+    assert_eq!(names(&server.root()), ["file"]);
+    assert_eq!(ask("PUT", "/file", &format!("If-Match: {tag}")), 204);
+    assert_eq!(ask("PUT", "/new", "If-None-Match: *"), 201);
+}
+
+#[test]
 fn delete_removes_a_file_once() {
     let server =
         SealpairServer::start(|server| server.writable().file("file", "").file("folder/inner", ""));

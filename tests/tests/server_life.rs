@@ -313,3 +313,14 @@ fn connections_beyond_the_limit_wait_for_their_turn() {
     });
     assert_eq!(second.get("/a").text(), "A");
 }
+
+#[test]
+fn sighup_changes_nothing() {
+    let mut server = server(|server| server);
+    let mut client = RawClient::connect(&server);
+    server.signal(Signal::HUP);
+    settles("it says so", || server.log().contains("SIGHUP"));
+    assert_eq!(client.get("/a").text(), "A");
+    assert!(!server.has_ended() && server.ready_file().exists());
+    assert_eq!(server.stop(), 0);
+}
