@@ -41,7 +41,6 @@ pub(crate) struct Accepted<'p> {
 
 /// The listeners and their workers.
 pub(crate) struct Pool {
-    listeners: Vec<TcpListener>,
     /// Readable from the moment on at which the pool is to stop.
     stop: OwnedFd,
     lead: Mutex<Lead>,
@@ -56,6 +55,8 @@ pub(crate) struct Pool {
 /// What the leader knows.
 #[derive(Default)]
 struct Lead {
+    /// Empty once the pool has stopped.
+    listeners: Vec<TcpListener>,
     /// The listener that is looked at first, so that a busy one cannot starve the others.
     first: usize,
     wait: Option<Duration>,
@@ -73,9 +74,8 @@ impl Pool {
             listener.set_nonblocking(true)?;
         }
         Ok(Arc::new(Self {
-            listeners,
             stop: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-            lead: Mutex::default(),
+            lead: Mutex::new(Lead { listeners, ..Lead::default() }),
             ready: AtomicUsize::new(0),
             workers: AtomicUsize::new(0),
             max_workers: max_workers.max(1),
@@ -98,6 +98,9 @@ impl Pool {
         self.registry.begin_drain();
         // It stays readable: nobody reads it. A counter that is full is as readable.
         let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
+        // The leader has woken up and gives the lock up. With the listeners closed, who connects
+        // now is refused and can go elsewhere, instead of waiting in the backlog for nobody.
+        self.lead.lock().unwrap_or_else(PoisonError::into_inner).listeners.clear();
     }
 
     fn spawn(self: &Arc<Self>) -> io::Result<()> {
@@ -168,19 +171,19 @@ impl Pool {
     /// Waits until a listener has a connection and takes it, if nobody else was faster.
     fn accept(&self, lead: &mut Lead) -> io::Result<Option<(TcpStream, SocketAddr)>> {
         let mut fds: Vec<PollFd<'_>> =
-            self.listeners.iter().map(|l| PollFd::new(l, PollFlags::IN)).collect();
+            lead.listeners.iter().map(|l| PollFd::new(l, PollFlags::IN)).collect();
         fds.push(PollFd::new(&self.stop, PollFlags::IN));
         match poll(&mut fds, None) {
             Ok(_) => {}
             Err(rustix::io::Errno::INTR) => return Ok(None),
             Err(error) => return Err(error.into()),
         }
-        let count = self.listeners.len();
+        let count = lead.listeners.len();
         let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
         let first = lead.first;
         for at in (0..count).map(|n| (first + n) % count).filter(|at| ready[*at]) {
             lead.first = at + 1;
-            match acceptfrom_with(&self.listeners[at], SocketFlags::CLOEXEC) {
+            match acceptfrom_with(&lead.listeners[at], SocketFlags::CLOEXEC) {
                 Ok((fd, Some(peer))) => {
                     if let Ok(peer) = SocketAddr::try_from(peer) {
                         return Ok(Some((TcpStream::from(fd), peer)));

@@ -184,7 +184,14 @@ mod tests {
         registry.begin_drain();
         assert!(!working.begin_idle());
         working.begin_request();
-        assert_eq!(registry.finish_drain(Duration::from_millis(10)), 1);
-        assert_eq!(far.read(&mut [0; 1]).unwrap(), 0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // It notices, and leaves.
+                assert_eq!(far.read(&mut [0; 1]).unwrap(), 0);
+                drop(working);
+            });
+            assert_eq!(registry.finish_drain(Duration::from_millis(10)), 1);
+        });
+        assert!(registry.lock().is_empty());
     }
 }

@@ -1,1 +1,30 @@
-//! Placeholder.
+//! The harness of the integration tests: the real programs against real peers, on loopback.
+//!
+//! ```text
+//! program   the built programs, and any program run to its end under a deadline
+//! server    a running `sealpair-server` in a directory of its own
+//! pki       certificates of every kind, good and bad, in files
+//! raw       a TLS client that sends what it is told, byte by byte
+//! peers     curl, openssl, nginx; and servers that misbehave as told
+//! waiting   until something is so, or a deadline has passed
+//! ```
+//!
+//! Nothing here skips: a peer that is not installed fails the test that needs it, with the name of
+//! its package. Everything that is started is ended by its own process id when it is dropped.
+
+#![allow(clippy::unwrap_used)]
+
+pub mod peers;
+pub mod pki;
+pub mod proc;
+pub mod program;
+pub mod raw;
+pub mod server;
+pub mod waiting;
+
+pub use peers::{Nginx, OpensslServer, ScriptedServer, curl, openssl};
+pub use pki::{Credentials, Pki};
+pub use program::{Ended, Run, Running};
+pub use raw::{End, RawClient, RawResponse};
+pub use server::{SealpairServer, ServerBuilder};
+pub use waiting::{DEADLINE, settles, settles_at};

@@ -28,6 +28,10 @@ use std::sync::Arc;
 /// HTTP/1.1 in ALPN's wire format (RFC 7301 section 3.1): it is all that either end speaks.
 const ALPN: &[u8] = b"\x08http/1.1";
 
+/// What a server takes: HTTP/1.0 has a name of its own in ALPN, and a client that offers nothing
+/// else (`curl --http1.0`) is served as one that does not speak ALPN would be.
+const SERVER_ALPN: &[u8] = b"\x08http/1.1\x08http/1.0";
+
 /// Whether a server asks its clients for a certificate.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum ClientAuth {
@@ -217,7 +221,7 @@ impl TlsBuilder<ServerEnd> {
             return Err(ConfigError::NoIdentity);
         }
         context.set_alpn_select_callback(|_, offered| {
-            select_next_proto(ALPN, offered).ok_or(AlpnError::ALERT_FATAL)
+            select_next_proto(SERVER_ALPN, offered).ok_or(AlpnError::ALERT_FATAL)
         });
         // Tickets carry the state; a cache here would only grow.
         context.set_session_cache_mode(SslSessionCacheMode::OFF);

@@ -176,10 +176,10 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
         openssl: openssl_version(),
         fips: None::<Module<'_>>,
     };
-    args.announce(&urls, own.as_ref());
     let ready_file =
         args.ready_file.as_deref().map(|path| ReadyFile::write(path, &ready)).transpose()?;
     let ready_file = ready_file.map(Arc::new);
+    args.announce(&urls, own.as_ref());
     stop_on_signal(signals, server.handle(), ready_file.clone())?;
     let served = server.serve(handler);
     if let Some(file) = ready_file {
@@ -244,7 +244,7 @@ impl ServeArgs {
         for file in &self.pkcs12 {
             builder = builder.identity_pkcs12(file);
         }
-        let own = if self.cert.is_empty() && self.pkcs12.is_empty() {
+        let mut own = if self.cert.is_empty() && self.pkcs12.is_empty() {
             // The policy first: a refusal must not leave an authority behind.
             self.policy.parameters().map_err(|error| error.report())?;
             let dir = self.state_dir.clone().map_or_else(state::default_dir, Ok)?;
@@ -280,6 +280,9 @@ impl ServeArgs {
         let tls = builder.client_auth(auth, trust).build().map_err(|error| error.report())?;
         for identity in tls.identities() {
             self.warn_about(identity);
+        }
+        if let Some(state) = &mut own {
+            state.unlock();
         }
         Ok((tls, own))
     }
@@ -401,6 +404,10 @@ fn stop_on_signal(
                 say("SIGHUP: nothing is reloaded in this version; restart for new certificates");
             } else if !stopping {
                 stopping = true;
+                // Who looks for a server that is ready must not find this one.
+                if let Some(file) = &ready_file {
+                    file.remove();
+                }
                 handle.stop();
                 say("stopping; once more to stop at once");
             } else {

@@ -31,6 +31,7 @@ pub(crate) struct State {
     pub(crate) ca_key: PathBuf,
     pub(crate) cert: PathBuf,
     pub(crate) key: PathBuf,
+    lock: Option<File>,
 }
 
 /// `$XDG_STATE_HOME/sealpair`, else `~/.local/state/sealpair` (XDG Base Directory Specification).
@@ -48,16 +49,16 @@ pub(crate) fn default_dir() -> Result<PathBuf, Report> {
 
 impl State {
     /// Makes what is missing in the directory, and renews the certificate when it is due or lacks a
-    /// name.
+    /// name. The directory is locked until [`State::unlock`].
     pub(crate) fn prepare(dir: &Path, addresses: &[SocketAddr]) -> Result<Self, Report> {
+        files::create_directory(dir).map_err(|error| error.report())?;
         let state = Self {
             ca: dir.join("ca.pem"),
             ca_key: dir.join("ca.key"),
             cert: dir.join("server.pem"),
             key: dir.join("server.key"),
+            lock: Some(lock(dir)?),
         };
-        files::create_directory(dir).map_err(|error| error.report())?;
-        let _lock = lock(dir)?;
         let authority = state.authority().map_err(|error| error.report())?;
         let names = names(addresses);
         if !state.is_current(&authority, &names) {
@@ -69,6 +70,12 @@ impl State {
             log::info!("made a certificate for {}", names.join(", "));
         }
         Ok(state)
+    }
+
+    /// Lets other servers use the directory: the certificate and its key have been read, so nobody
+    /// can replace one of them in between.
+    pub(crate) fn unlock(&mut self) {
+        self.lock = None;
     }
 
     fn authority(&self) -> Result<Authority, PkiError> {

@@ -1,0 +1,80 @@
+//! The other programs: curl, openssl, nginx; and servers that misbehave as they are told.
+
+mod nginx;
+mod openssl_server;
+mod scripted;
+
+pub use nginx::Nginx;
+pub use openssl_server::OpensslServer;
+pub use scripted::{Ending, ScriptedServer, read_head};
+
+use crate::program::{Ended, Run};
+use crate::server::SealpairServer;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A program of the system.
+///
+/// # Panics
+///
+/// When it is not installed; the message names its Debian package.
+#[track_caller]
+pub fn find(name: &str, package: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // Debian keeps nginx where only root looks.
+    let places = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    places.map(|place| place.join(name)).find(|path| path.is_file()).unwrap_or_else(|| {
+        panic!("{name} is missing: `apt-get install {package}`, or run scripts/test, which does it")
+    })
+}
+
+/// curl, with no configuration of the user's.
+#[track_caller]
+pub fn curl() -> Run {
+    let mut command = Command::new(find("curl", "curl"));
+    command.args(["--disable", "--silent", "--show-error", "--noproxy", "*"]);
+    Run::new(command)
+}
+
+/// The `openssl` program.
+#[track_caller]
+pub fn openssl() -> Run {
+    Run::new(Command::new(find("openssl", "openssl")))
+}
+
+impl SealpairServer {
+    /// curl, trusting this server.
+    #[track_caller]
+    pub fn curl(&self) -> Run {
+        curl().arg("--cacert").arg(self.ca())
+    }
+
+    /// What curl gets from this path.
+    #[track_caller]
+    pub fn curl_get(&self, path: &str) -> Ended {
+        self.curl().arg("--fail").arg(self.url(path)).run().expect_success()
+    }
+
+    /// The status that curl sees; more arguments make another request than GET.
+    #[track_caller]
+    pub fn curl_status(&self, path: &str, more: &[&str]) -> u16 {
+        let run = self.curl().args(["--output", "/dev/null", "--write-out", "%{http_code}"]);
+        run.args(more).arg(self.url(path)).run().expect_success().text().parse().unwrap()
+    }
+
+    /// `openssl s_client` to this server, trusting it; it says nothing unless it is told to.
+    #[track_caller]
+    pub fn s_client(&self) -> Run {
+        let address = self.address().to_string();
+        s_client(&address, &self.ca())
+    }
+}
+
+/// `openssl s_client`; a certificate that does not verify is an error.
+#[track_caller]
+pub fn s_client(address: &str, ca: &Path) -> Run {
+    openssl()
+        .args(["s_client", "-connect", address, "-servername", "localhost"])
+        .args(["-verify_hostname", "localhost", "-verify_return_error", "-CAfile"])
+        .arg(ca)
+}

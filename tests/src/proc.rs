@@ -1,0 +1,48 @@
+//! What the kernel says of a process: `/proc/PID`.
+
+use std::fs;
+
+/// Threads of the process.
+pub fn threads(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/task")).unwrap().count()
+}
+
+/// Open descriptors of the process.
+pub fn descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+/// Connections on a local port over IPv4 that a program has open, or is about to accept.
+pub fn connections(port: u16) -> usize {
+    const ESTABLISHED: &str = "01";
+    const CLOSE_WAIT: &str = "08";
+    const LISTEN: &str = "0A";
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let port = format!(":{port:04X}");
+    let open = |line: &&str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (local, state, inode) = (fields[1], fields[3], fields[9]);
+        // The inode is zero where no program has the socket: not yet, or not any more.
+        local.ends_with(&port)
+            && state != LISTEN
+            && (inode != "0" || state == ESTABLISHED || state == CLOSE_WAIT)
+    };
+    table.lines().skip(1).filter(open).count()
+}
+
+/// Resident memory of the process in KiB: what it is now.
+pub fn rss_kib(pid: u32) -> u64 {
+    status_kib(pid, "VmRSS:")
+}
+
+/// Resident memory of the process in KiB: the most that it ever was. Unlike samples, it misses no
+/// peak.
+pub fn peak_rss_kib(pid: u32) -> u64 {
+    status_kib(pid, "VmHWM:")
+}
+
+fn status_kib(pid: u32, field: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    line.unwrap().trim().trim_end_matches(" kB").parse().unwrap()
+}
