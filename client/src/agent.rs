@@ -1,6 +1,6 @@
 //! ureq's agent over our connector.
 
-use crate::facts::PublishSession;
+use crate::facts::CheckAndPublish;
 use crate::resolve::NameResolver;
 use crate::transport::TlsConnector;
 use sealpair_common::tls::ClientTls;
@@ -15,9 +15,11 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An agent that speaks HTTPS under this TLS configuration, and nothing else.
 ///
-/// It is ureq's own: its methods, its requests and responses. Only what needs TLS to be safe is set
-/// differently from ureq's defaults: https only, no proxy from the environment, and
-/// [`DEFAULT_TIMEOUT`]. [`session`](crate::session) tells which TLS session a response came over.
+/// It is ureq's own: its methods, its requests and responses. These settings differ from ureq's
+/// defaults: https only; no proxy from the environment; no redirects are followed (the response is
+/// returned as it is), because ureq would take the client certificate and most header fields along to
+/// another origin; and [`DEFAULT_TIMEOUT`]. [`session`](crate::session) tells which TLS session a
+/// response came over.
 ///
 /// ```no_run
 /// use sealpair_common::tls::ClientTls;
@@ -36,15 +38,17 @@ pub fn agent_with(connector: TlsConnector, resolver: NameResolver, config: Confi
 }
 
 /// The configuration that [`agent`] uses, to be changed and built. `timeout` bounds the resolution of
-/// the name, the connection with its handshake, and each read and write.
+/// the name, the connection with its handshake, the head of the response, and each read and write.
 pub fn config(timeout: Duration) -> ConfigBuilder<AgentScope> {
     Agent::config_builder()
         .https_only(true)
         .proxy(None)
+        .max_redirects(0)
         .timeout_resolve(Some(timeout))
         .timeout_connect(Some(timeout))
+        .timeout_recv_response(Some(timeout))
         .timeout_per_read(Some(timeout))
         .timeout_per_write(Some(timeout))
         .user_agent(concat!("sealpair/", env!("CARGO_PKG_VERSION")))
-        .middleware(PublishSession)
+        .middleware(CheckAndPublish)
 }

@@ -3,6 +3,7 @@
 //! The library's functions return ureq's own `Error`; [`report`] says what it means. What this crate
 //! adds to it (a TLS [`Failure`], a refused connection, an unknown name) travels in `Error::Other`.
 
+use crate::platform::PlatformError;
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
 use sealpair_common::tls::{ConfigError, Failure, Reason};
@@ -36,6 +37,64 @@ impl std::error::Error for ConnectError {
         Some(&self.source)
     }
 }
+
+/// The server answered before it had taken the whole request, and took no more of it.
+#[derive(Clone, Debug)]
+pub struct EarlyAnswer {
+    status: u16,
+    text: String,
+}
+
+impl EarlyAnswer {
+    /// Reads an answer of which perhaps only the beginning is there.
+    pub(crate) fn parse(said: &[u8]) -> Option<Self> {
+        let rest = said.strip_prefix(b"HTTP/1.1 ")?;
+        let status = std::str::from_utf8(rest.get(..3)?).ok()?.parse().ok()?;
+        let end = said.windows(4).position(|window| window == b"\r\n\r\n");
+        let text = end.map(|end| String::from_utf8_lossy(&said[end + 4..]).into_owned());
+        Some(Self { status, text: text.unwrap_or_default() })
+    }
+
+    /// The status of the answer.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    fn report(&self) -> Report {
+        let exit = match self.status {
+            400..500 => Exit::HttpClientError,
+            500..600 => Exit::HttpServerError,
+            _ => Exit::Protocol,
+        };
+        let message = format!("the server answered {} before it had taken all of it", self.status);
+        let words: Vec<&str> = self.text.split_whitespace().collect();
+        let report = Report::new(exit, "status", message).detail("status", self.status);
+        match words.is_empty() {
+            true => report,
+            false => report.explain(words.join(" ")).detail("content", self.text.as_str()),
+        }
+    }
+}
+
+impl fmt::Display for EarlyAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.report().fmt(f)
+    }
+}
+
+impl std::error::Error for EarlyAnswer {}
+
+/// A response that means something else than it says, or nothing that can be relied on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct BadResponse(pub(crate) &'static str);
+
+impl fmt::Display for BadResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for BadResponse {}
 
 /// A host name has no address.
 #[derive(Debug)]
@@ -133,7 +192,7 @@ fn report_inner(inner: &(dyn std::error::Error + 'static), phase: Phase) -> Repo
     if let Some(config) = inner.downcast_ref::<ConfigError>() {
         return config.report();
     }
-    if let Some(platform) = inner.downcast_ref::<crate::platform::PlatformError>() {
+    if let Some(platform) = inner.downcast_ref::<PlatformError>() {
         return platform.report();
     }
     if let Some(io) = inner.downcast_ref::<io::Error>() {
@@ -145,6 +204,13 @@ fn report_inner(inner: &(dyn std::error::Error + 'static), phase: Phase) -> Repo
             .explain(cause)
             .remedy("check that the server is up and listens on this port")
             .detail("address", connect.address.to_string());
+    }
+    if let Some(answer) = inner.downcast_ref::<EarlyAnswer>() {
+        return answer.report();
+    }
+    if let Some(BadResponse(why)) = inner.downcast_ref() {
+        return Report::new(Exit::Protocol, "http-protocol", "the server broke the HTTP protocol")
+            .explain(*why);
     }
     if let Some(resolve) = inner.downcast_ref::<ResolveError>() {
         return Report::new(Exit::Resolve, "name-not-resolved", resolve.to_string())
@@ -168,6 +234,12 @@ fn report_failure(failure: &Failure, phase: Phase) -> Report {
 fn report_io(error: &io::Error, phase: Phase) -> Report {
     if let Some(failure) = Failure::of(error) {
         return report_failure(failure, phase);
+    }
+    if let Some(platform) = PlatformError::of(error) {
+        return match platform.exit() {
+            Exit::Connect if phase == Phase::Body => truncated(&platform.to_string()),
+            _ => platform.report(),
+        };
     }
     // ureq carries its own errors through `Read` in an io::Error.
     if let Some(inner) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {

@@ -11,7 +11,7 @@ mod resolve;
 mod transport;
 
 pub use agent::{DEFAULT_TIMEOUT, agent, agent_with, config};
-pub use error::{ConnectError, Phase, ResolveError, UsageError, report};
+pub use error::{BadResponse, ConnectError, EarlyAnswer, Phase, ResolveError, UsageError, report};
 pub use facts::session;
 pub use platform::{PlatformError, PlatformOptions, PlatformTls};
 pub use resolve::{FixedAnswer, NameResolver};

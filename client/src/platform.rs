@@ -94,9 +94,12 @@ impl PlatformTls {
         socket.set_reading(patience);
         socket.set_writing(patience);
         let stream = self.connector.connect(&name, socket).map_err(|error| match error {
-            // The socket reports a deadline as "would block".
-            HandshakeError::WouldBlock(_) => PlatformError::Deadline,
-            HandshakeError::Failure(error) => PlatformError::Handshake { name, text: deep(&error) },
+            HandshakeError::WouldBlock(_) => PlatformError {
+                server: name.clone(),
+                text: "the deadline passed".to_owned(),
+                io: Some(io::ErrorKind::WouldBlock),
+            },
+            HandshakeError::Failure(error) => PlatformError::new(&name, &error),
         })?;
         let mut session = TlsSession::default();
         session.protocol = "not reported";
@@ -111,7 +114,7 @@ impl PlatformTls {
         if let Some(leaf) = leaf.and_then(|der| X509::from_der(&der).ok()) {
             session.peer.push(CertificateFacts::of(&leaf));
         }
-        Ok((Box::new(PlatformStream(stream)), session))
+        Ok((Box::new(PlatformStream { stream, server: name }), session))
     }
 }
 
@@ -121,52 +124,93 @@ impl fmt::Debug for PlatformTls {
     }
 }
 
-/// Why a connection of the platform's TLS failed.
-#[derive(Debug)]
-pub enum PlatformError {
-    /// The deadline passed.
-    Deadline,
-    /// The handshake failed; the platform says no more than a text.
-    Handshake {
-        /// The server.
-        name: String,
-        /// The platform's words.
-        text: String,
-    },
+/// Why a connection of the platform's TLS failed: all that the platform says is a text.
+#[derive(Clone, Debug)]
+pub struct PlatformError {
+    server: String,
+    text: String,
+    io: Option<io::ErrorKind>,
 }
 
 impl PlatformError {
+    fn new(server: &str, error: &(dyn std::error::Error + 'static)) -> Self {
+        Self { server: server.to_owned(), text: deep(error), io: io_kind(error) }
+    }
+
+    /// The failure that travels inside an I/O error, if it is one.
+    pub fn of(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+
     pub(crate) fn into_ureq(self, timeout: Timeout) -> Error {
-        match self {
-            Self::Deadline => Error::Timeout(timeout),
-            handshake => Error::Other(handshake.into()),
+        match self.io {
+            // The socket reports a deadline as "would block".
+            Some(io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => Error::Timeout(timeout),
+            _ => Error::Other(self.into()),
         }
     }
 
-    /// The failure as people and scripts see it. Where the platform is OpenSSL, its words for the
-    /// broken rule are recognised.
+    /// Whether the server has said why.
+    pub(crate) fn is_alert(&self) -> bool {
+        self.text.contains("alert")
+    }
+
+    /// How a program ends over this.
+    pub fn exit(&self) -> Exit {
+        self.classify().0
+    }
+
+    /// What can be told from the platform's words; where it is OpenSSL, those are known. The more
+    /// specific ones come first.
+    fn classify(&self) -> (Exit, &'static str) {
+        const RULES: [(&[&str], Exit, &str); 6] = [
+            (
+                &[
+                    "certificate required",
+                    "alert bad certificate",
+                    "alert unknown ca",
+                    "alert unsupported certificate",
+                    "alert certificate",
+                ],
+                Exit::ClientCertificate,
+                "client-certificate",
+            ),
+            (
+                &["self-signed certificate", "get local issuer certificate"],
+                Exit::CertificateUntrusted,
+                "certificate-untrusted",
+            ),
+            (
+                &["certificate has expired", "certificate is not yet valid"],
+                Exit::CertificateTime,
+                "certificate-time",
+            ),
+            (
+                &["hostname mismatch", "IP address mismatch"],
+                Exit::CertificateName,
+                "certificate-name",
+            ),
+            (
+                &["unsuitable certificate purpose", "key too weak", "md too weak"],
+                Exit::CertificateUnfit,
+                "certificate-unfit",
+            ),
+            (&["wrong version number", "http request", "packet length"], Exit::Protocol, "not-tls"),
+        ];
+        let says = |words: &[&str]| words.iter().any(|words| self.text.contains(words));
+        let known = RULES.iter().find(|(words, ..)| says(words));
+        match (known, self.io) {
+            (Some((_, exit, kind)), _) => (*exit, *kind),
+            (None, Some(_)) => (Exit::Connect, "connection-lost"),
+            (None, None) => (Exit::Handshake, "handshake"),
+        }
+    }
+
+    /// The failure as people and scripts see it.
     pub fn report(&self) -> Report {
-        let Self::Handshake { name, text } = self else {
-            return Report::new(Exit::Deadline, "deadline", "the server did not answer in time");
-        };
-        let says = |words: &[&str]| words.iter().any(|words| text.contains(words));
-        let (exit, kind) = match () {
-            () if says(&["self-signed certificate", "get local issuer certificate"]) => {
-                (Exit::CertificateUntrusted, "certificate-untrusted")
-            }
-            () if says(&["certificate has expired", "certificate is not yet valid"]) => {
-                (Exit::CertificateTime, "certificate-time")
-            }
-            () if says(&["hostname mismatch", "IP address mismatch"]) => {
-                (Exit::CertificateName, "certificate-name")
-            }
-            () if says(&["unsuitable certificate purpose", "key too weak", "md too weak"]) => {
-                (Exit::CertificateUnfit, "certificate-unfit")
-            }
-            () => (Exit::Handshake, "handshake"),
-        };
-        Report::new(exit, kind, format!("no TLS connection to {name}"))
-            .explain(text.clone())
+        let (exit, kind) = self.classify();
+        Report::new(exit, kind, format!("the TLS connection to {} failed", self.server))
+            .explain(self.text.clone())
             .remedy("for a full explanation, try again without --tls-backend platform")
             .detail("backend", "platform")
     }
@@ -181,36 +225,49 @@ impl fmt::Display for PlatformError {
 impl std::error::Error for PlatformError {}
 
 /// A stream of the platform's TLS.
-struct PlatformStream(TlsStream<Socket>);
+struct PlatformStream {
+    stream: TlsStream<Socket>,
+    server: String,
+}
+
+impl PlatformStream {
+    /// A deadline goes as it is; everything else with the platform's words.
+    fn explain(&self, error: io::Error) -> io::Error {
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => error,
+            kind => io::Error::new(kind, PlatformError::new(&self.server, &error)),
+        }
+    }
+}
 
 impl Read for PlatformStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buf)
+        self.stream.read(buf).map_err(|error| self.explain(error))
     }
 }
 
 impl Write for PlatformStream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.0.write(buf)
+        self.stream.write(buf).map_err(|error| self.explain(error))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        self.stream.flush().map_err(|error| self.explain(error))
     }
 }
 
 impl Channel for PlatformStream {
     fn set_reading(&mut self, patience: Patience) {
-        self.0.get_mut().set_reading(patience);
+        self.stream.get_mut().set_reading(patience);
     }
 
     fn set_writing(&mut self, patience: Patience) {
-        self.0.get_mut().set_writing(patience);
+        self.stream.get_mut().set_writing(patience);
     }
 
     fn is_idle(&mut self) -> bool {
         self.set_reading(Patience::Now);
-        let read = self.0.read(&mut [0; 1]);
+        let read = self.stream.read(&mut [0; 1]);
         matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 }
@@ -218,8 +275,8 @@ impl Channel for PlatformStream {
 impl Drop for PlatformStream {
     fn drop(&mut self) {
         self.set_writing(Patience::for_next(std::time::Duration::from_millis(200)));
-        let _ = self.0.shutdown();
-        let _ = self.0.get_mut().flush();
+        let _ = self.stream.shutdown();
+        let _ = self.stream.get_mut().flush();
     }
 }
 
@@ -247,6 +304,20 @@ fn certificates(path: &Path) -> Result<Vec<Certificate>, Report> {
         Certificate::from_der(&der).map_err(|_| malformed(None).report())
     };
     found.iter().map(convert).collect()
+}
+
+/// The kind of the I/O error that is at the bottom, if one is.
+fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<io::Error>()
+            && io.kind() != io::ErrorKind::Other
+        {
+            return Some(io.kind());
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// An error's text with the texts of its causes.

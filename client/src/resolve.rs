@@ -34,7 +34,10 @@ impl FromStr for FixedAnswer {
             let (port, address) = rest.split_once(':')?;
             let bare = address.strip_prefix('[').and_then(|a| a.strip_suffix(']'));
             Some(Self {
-                host: Some(host).filter(|host| !host.is_empty())?.to_ascii_lowercase(),
+                // There is no wildcard: it would never match.
+                host: Some(host)
+                    .filter(|host| !host.is_empty() && !host.contains('*'))?
+                    .to_ascii_lowercase(),
                 port: port.parse().ok()?,
                 address: bare.unwrap_or(address).parse().ok()?,
             })
@@ -85,7 +88,9 @@ mod tests {
         let answer: FixedAnswer = "Example.org:443:[::1]".parse().unwrap();
         assert_eq!(answer.host, "example.org");
         assert_eq!(answer.address, "::1".parse::<IpAddr>().unwrap());
-        for bad in ["", "a", "a:1", "a:x:1.2.3.4", ":1:1.2.3.4", "a:1:b", "a:70000:1.2.3.4"] {
+        for bad in
+            ["", "a", "a:1", "a:x:1.2.3.4", ":1:1.2.3.4", "a:1:b", "a:70000:1.2.3.4", "*:1:1.2.3.4"]
+        {
             assert!(bad.parse::<FixedAnswer>().is_err(), "{bad}");
         }
     }

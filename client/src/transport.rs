@@ -9,9 +9,9 @@
 //!
 //! The traits are `unversioned` in ureq; its exact version is pinned in the workspace.
 
-use crate::error::ConnectError;
+use crate::error::{ConnectError, EarlyAnswer};
 use crate::facts;
-use crate::platform::PlatformTls;
+use crate::platform::{PlatformError, PlatformTls};
 use sealpair_common::tls::{
     ClientTls, Failure, Patience, Reason, ServerName, TlsSession, TlsStream,
 };
@@ -20,15 +20,17 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
-use ureq::Error;
 use ureq::unversioned::transport::time::Duration as Span;
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, ShutdownHandle, Transport,
 };
+use ureq::{Error, Timeout};
 
 /// How long to listen for the reason after a write has failed: it is in the receive buffer already, or
 /// it never comes.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+/// More than this of it is not read.
+const LONGEST_WORDS: usize = 64 << 10;
 
 /// Makes TLS connections for ureq. One agent per configuration: ureq's pool does not look at it.
 #[derive(Clone, Debug)]
@@ -115,7 +117,6 @@ impl<In: Transport> Connector<In> for TlsConnector {
             stream,
             session: Arc::new(session),
             buffers: LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size()),
-            answered_early: false,
             unseen: false,
             _handle: handle,
         }))
@@ -171,9 +172,8 @@ pub struct TlsTransport {
     stream: Box<dyn Channel>,
     session: Arc<TlsSession>,
     buffers: LazyBuffers,
-    /// The server has answered before it took all of the request and takes no more of it.
-    answered_early: bool,
-    /// The beginning of that answer stands in the input buffer, and ureq has not seen it.
+    /// The input buffer holds an answer that came instead of "100 Continue". ureq has looked at it and
+    /// taken nothing, which its buffer takes for "more is needed".
     unseen: bool,
     _handle: Arc<Interrupt>,
 }
@@ -201,21 +201,31 @@ impl TlsTransport {
         }
         let count = self.stream.read(room)?;
         self.buffers.input_appended(count);
+        facts::note(&self.session);
         Ok(count)
     }
 
     /// A write has failed. A server that refuses says why before it closes (413, or under TLS 1.3 an
-    /// alert about the client's certificate), and that is the better error: so it is read first.
-    fn hear_out(&mut self, error: &io::Error, timeout: &NextTimeout) -> Result<(), Error> {
+    /// alert about the client's certificate), and that is the better error: so it is read first. The
+    /// rest of the content is not: there may be no end to it.
+    fn hear_out(&mut self, error: &io::Error, timeout: &NextTimeout) -> Error {
         self.stream.set_reading(Patience::for_next(LAST_WORDS));
-        match self.receive() {
-            Ok(count) if count > 0 => {
-                self.answered_early = true;
-                self.unseen = true;
-                Ok(())
+        let mut said = Vec::new();
+        let mut piece = [0; 4 << 10];
+        loop {
+            match self.stream.read(&mut piece) {
+                Ok(0) => break,
+                Ok(count) => said.extend_from_slice(&piece[..count]),
+                Err(last) if said.is_empty() && is_alert(&last) => return into_ureq(last, timeout),
+                Err(_) => break,
             }
-            Err(last) if is_alert(&last) => Err(into_ureq(last, timeout)),
-            _ => Err(into_ureq(copy(error), timeout)),
+            if said.len() > LONGEST_WORDS {
+                break;
+            }
+        }
+        match EarlyAnswer::parse(&said) {
+            Some(answer) => Error::Other(answer.into()),
+            None => into_ureq(copy(error), timeout),
         }
     }
 }
@@ -226,32 +236,31 @@ impl Transport for TlsTransport {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        if self.answered_early {
-            return Ok(());
-        }
         let timeout = timeout.for_write();
         self.stream.set_writing(patience(&timeout)?);
         match self.send(amount) {
             Ok(()) => Ok(()),
             Err(error) if is_deadline(&error) => Err(into_ureq(error, &timeout)),
-            Err(error) => self.hear_out(&error, &timeout),
+            Err(error) => Err(self.hear_out(&error, &timeout)),
         }
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        if std::mem::take(&mut self.unseen) {
-            facts::note(&self.session);
+        let expects_100 = timeout.reason == Timeout::Await100;
+        if std::mem::replace(&mut self.unseen, expects_100)
+            && !expects_100
+            && !self.buffers.input().is_empty()
+        {
             return Ok(true);
         }
         let timeout = timeout.for_read();
         self.stream.set_reading(patience(&timeout)?);
         let count = self.receive().map_err(|error| into_ureq(error, &timeout))?;
-        facts::note(&self.session);
         Ok(count > 0)
     }
 
     fn is_open(&mut self) -> bool {
-        !self.answered_early && self.stream.is_idle()
+        self.stream.is_idle()
     }
 
     fn is_tls(&self) -> bool {
@@ -280,7 +289,8 @@ fn is_deadline(error: &io::Error) -> bool {
 
 fn is_alert(error: &io::Error) -> bool {
     let lost = |failure: &Failure| matches!(failure.reason(), Reason::Closed | Reason::Io(_));
-    Failure::of(error).is_some_and(|failure| !lost(failure)) && !is_deadline(error)
+    let ours = Failure::of(error).is_some_and(|failure| !lost(failure));
+    (ours || PlatformError::of(error).is_some_and(PlatformError::is_alert)) && !is_deadline(error)
 }
 
 /// As ureq has it. A lost connection goes as `Other`: as `Io` ureq would take some of them for the end

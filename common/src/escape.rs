@@ -65,6 +65,25 @@ pub fn escaped(text: &str) -> String {
     out
 }
 
+/// A JSON document in one line in which, besides what JSON demands, everything is escaped that
+/// [`Escaped`] escapes for a terminal: a document is often looked at in one.
+pub fn json_line(document: &serde_json::Value) -> String {
+    let plain = document.to_string();
+    let mut out = String::with_capacity(plain.len());
+    for c in plain.chars() {
+        // Outside of strings JSON has nothing of this kind, and a backslash is JSON's own.
+        if c == '\\' || is_printable(c) {
+            out.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "\\u{unit:04x}");
+        }
+    }
+    out
+}
+
 fn is_printable(c: char) -> bool {
     !matches!(c,
         '\\'
@@ -99,6 +118,14 @@ mod tests {
     #[test]
     fn a_literal_escape_cannot_be_forged() {
         assert_eq!(escaped("\\n"), "\\\\n");
+    }
+
+    #[test]
+    fn json_stays_json_and_harmless() {
+        let document = serde_json::json!({"a\u{9b}": "b\u{202e}\n\\ü\u{e0001}"});
+        let line = json_line(&document);
+        assert_eq!(line, r#"{"a\u009b":"b\u202e\n\\ü\udb40\udc01"}"#);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap(), document);
     }
 
     #[test]

@@ -13,10 +13,11 @@ use crate::http::Rejection;
 use crate::http::body::BodyDecoder;
 use crate::http::head::RequestHead;
 use crate::limits::Limits;
+use crate::listener::Accepted;
 use crate::message::{BodyError, ConnectionInfo, Request, RequestBody, Response};
-use crate::registry::{Registration, Registry};
+use crate::registry::Registration;
 use crate::send::{Answers, Sent, send};
-use crate::wire::{Content, NoRequest, Wire};
+use crate::wire::{Content, HeadWait, NoRequest, Wire};
 use ::http::{Method, StatusCode, Version};
 use sealpair_common::escape::Escaped;
 use sealpair_common::tls::{Failure, Patience, Reason, ServerTls, TlsStream, linger};
@@ -38,9 +39,8 @@ pub(crate) struct Service {
 
 impl Service {
     /// Serves one connection until it ends.
-    pub(crate) fn serve(&self, tcp: TcpStream, peer: SocketAddr, registry: &Registry) {
-        let tcp = Arc::new(tcp);
-        let place = registry.enter(Arc::clone(&tcp));
+    pub(crate) fn serve(&self, accepted: Accepted<'_>) {
+        let Accepted { tcp, peer, place } = accepted;
         let patience = Patience::for_next(self.limits.handshake);
         match self.tls.accept(Arc::clone(&tcp), &peer.to_string(), patience) {
             Ok(stream) => self.exchange(stream, &tcp, peer, &place),
@@ -59,11 +59,12 @@ impl Service {
         let info = ConnectionInfo::new(peer, tcp.local_addr().unwrap_or(peer), stream.session());
         log::debug!("{peer}: connected, {}", info.session());
         let mut wire = Wire::new(stream);
-        let mut first_byte = self.limits.head;
+        let Limits { request_head, head, idle, .. } = &self.limits;
+        // A client that has just connected has something to ask: its first head is due at once.
+        let mut wait = HeadWait::Whole(Patience::for_next(*head));
         loop {
-            let Limits { request_head, head, .. } = &self.limits;
             let begun = || place.begin_request();
-            let request = match wire.read_head(request_head, first_byte, *head, begun) {
+            let request = match wire.read_head(request_head, wait, begun) {
                 Ok(request) => request,
                 Err(reason) => {
                     self.no_request(&mut wire, peer, reason);
@@ -73,7 +74,7 @@ impl Service {
             if !self.answer(&mut wire, &info, request, place) {
                 break;
             }
-            first_byte = self.limits.idle;
+            wait = HeadWait::Idle { idle: *idle, head: *head };
             if !wire.has_input() && !place.begin_idle() {
                 break;
             }
@@ -98,6 +99,7 @@ impl Service {
         let version = head.version;
         let keep_alive = head.keep_alive;
         let target = head.target.clone();
+        let mut received = 0;
         wire.stream.set_writing(limits.pace());
         let (response, in_step) = match BodyDecoder::new(head.framing, limits.max_body) {
             Err(error) => (Response::error(error.status(), error), false),
@@ -114,6 +116,7 @@ impl Service {
                     log::error!("{}: a handler panicked over {method} {target}", info.peer());
                     Response::error(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
                 });
+                received = content.received();
                 (response, content.finish())
             }
         };
@@ -123,14 +126,14 @@ impl Service {
         let sent = send(&mut wire.stream, &Answers { method: &method, version, close }, response);
         let Sent { bytes, ends_connection, error } = sent;
         let millis = began.elapsed().as_secs_f64() * 1e3;
+        let cut = error.as_ref().map(|error| format!(" cut: {}", one_line(error)));
         log::info!(
             target: "sealpair_server::access",
-            "{} {} {method} {target} {} {bytes} {millis:.1}ms",
+            "{} {} {method} {target} {} {received} {bytes} {millis:.1}ms {}{}",
             info.peer(), Escaped(info.subject().unwrap_or("-")), status.as_u16(),
+            info.session().protocol, cut.unwrap_or_default(),
         );
-        if let Some(error) = &error {
-            log::info!("{}: the response to {method} {target} was cut: {error}", info.peer());
-        } else if !in_step {
+        if error.is_none() && !in_step {
             // The client may still be sending; it must be able to read the answer all the same.
             close_and_linger(wire);
         }
@@ -182,14 +185,14 @@ fn refuse(tcp: &TcpStream, failure: &Failure) {
     match failure.reason() {
         // A port scan, a health check of a balancer, a browser that changed its mind.
         Reason::Closed | Reason::Io(_) => {
-            log::debug!("no TLS connection: {}", one_line(failure));
+            log::debug!("no TLS connection: {}", one_line(&failure));
             return;
         }
         Reason::Deadline => {
-            log::info!("no TLS connection: {}", one_line(failure));
+            log::info!("no TLS connection: {}", one_line(&failure));
             return;
         }
-        _ => log::warn!("no TLS connection: {}", one_line(failure)),
+        _ => log::warn!("no TLS connection: {}", one_line(&failure)),
     }
     if failure.reason() == (Reason::NotTls { http: true }) {
         // Without a length: the end of the connection is the end of the text.
@@ -201,8 +204,10 @@ fn refuse(tcp: &TcpStream, failure: &Failure) {
     linger(tcp, LINGER);
 }
 
-fn one_line(failure: &Failure) -> String {
-    failure.report().to_string().replace("\n  ", "; ")
+/// A log has one line for each event.
+fn one_line(error: &dyn std::fmt::Display) -> String {
+    let text = error.to_string();
+    text.lines().map(str::trim).collect::<Vec<_>>().join("; ")
 }
 
 /// The answer to a request whose content could not be read, for handlers that read it.

@@ -12,7 +12,7 @@ pub struct Limits {
     /// The whole TLS handshake. 10 s unless set.
     pub handshake: Duration,
     /// A whole request head, from its first byte; for the first request of a connection, from the end
-    /// of the handshake. 20 s unless set.
+    /// of the handshake, so that a client that says nothing is not idle but late. 20 s unless set.
     pub head: Duration,
     /// Without a byte moving: between requests, while content arrives, while a response is taken.
     /// 75 s unless set (nginx's `keepalive_timeout`).

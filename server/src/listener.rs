@@ -6,12 +6,13 @@
 //! connection is never handed from thread to thread, and no thread is made while one is free. At the
 //! limit nobody leads, and connections wait in the kernel's backlog until a worker comes back.
 
-use crate::registry::Registry;
+use crate::registry::{Registration, Registry};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::net::{SocketFlags, acceptfrom_with};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -29,7 +30,14 @@ const FIRST_WAIT: Duration = Duration::from_millis(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// What a worker does with a connection.
-pub(crate) type Serve = dyn Fn(TcpStream, SocketAddr, &Registry) + Send + Sync;
+pub(crate) type Serve = dyn Fn(Accepted<'_>) + Send + Sync;
+
+/// A connection that has been accepted, and its place in the registry.
+pub(crate) struct Accepted<'p> {
+    pub(crate) tcp: Arc<TcpStream>,
+    pub(crate) peer: SocketAddr,
+    pub(crate) place: Registration<'p>,
+}
 
 /// The listeners and their workers.
 pub(crate) struct Pool {
@@ -110,17 +118,25 @@ impl Pool {
     }
 
     fn work(self: Arc<Self>) {
-        while let Some((tcp, peer)) = self.next() {
-            (self.serve)(tcp, peer, &self.registry);
+        while let Some(accepted) = self.next() {
+            let peer = accepted.peer;
+            // A worker that is lost to a panic would be lost for good, and its place in the limit.
+            if catch_unwind(AssertUnwindSafe(|| (self.serve)(accepted))).is_err() {
+                log::error!("{peer}: the connection ended in a panic");
+            }
             if self.ready.load(Ordering::SeqCst) >= SPARE {
                 break;
             }
         }
         self.workers.fetch_sub(1, Ordering::SeqCst);
+        // Whoever led may have taken a connection since, and have found no room for another worker.
+        if self.ready.load(Ordering::SeqCst) == 0 && !self.registry.is_draining() {
+            let _ = self.spawn();
+        }
     }
 
     /// Waits for a connection; `None` when the pool is to stop.
-    fn next(self: &Arc<Self>) -> Option<(TcpStream, SocketAddr)> {
+    fn next(self: &Arc<Self>) -> Option<Accepted<'_>> {
         self.ready.fetch_add(1, Ordering::SeqCst);
         let mut lead = self.lead.lock().unwrap_or_else(PoisonError::into_inner);
         let accepted = loop {
@@ -128,9 +144,12 @@ impl Pool {
                 break None;
             }
             match self.accept(&mut lead) {
-                Ok(Some(accepted)) => {
+                Ok(Some((tcp, peer))) => {
                     lead.wait = None;
-                    break Some(accepted);
+                    let tcp = Arc::new(tcp);
+                    // While the lock is held: a drain must not overlook it.
+                    let place = self.registry.enter(Arc::clone(&tcp));
+                    break Some(Accepted { tcp, peer, place });
                 }
                 Ok(None) => {}
                 Err(error) => self.back_off(&mut lead, &error),

@@ -21,6 +21,9 @@ const BUSY: u8 = 2;
 /// A connection that has just been accepted and asks nothing gets this long once a drain has begun.
 const FRESH_GRACE: Duration = Duration::from_secs(1);
 
+/// How long a connection that is cut off gets to remove its unfinished upload.
+const LAST_ORDERS: Duration = Duration::from_secs(1);
+
 /// All open connections.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
@@ -83,7 +86,11 @@ impl Registry {
                 for entry in open.values() {
                     let _ = entry.tcp.shutdown(Shutdown::Both);
                 }
-                return open.len();
+                let cut_off = open.len();
+                // Their threads find out at once, and put away what they have begun.
+                let put_away = self.closed.wait_timeout_while(open, LAST_ORDERS, |o| !o.is_empty());
+                drop(put_away);
+                return cut_off;
             }
             let until = [fresh_until, deadline].into_iter().flatten().min();
             let wait = until.map_or(span, |until| until.saturating_duration_since(now));

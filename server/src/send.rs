@@ -42,8 +42,13 @@ pub(crate) struct Answers<'r> {
 /// close_notify: the client must not take what came for the whole.
 pub(crate) fn send(stream: &mut TlsStream, answers: &Answers<'_>, response: Response) -> Sent {
     let Response { status, headers, body } = response;
-    let framing = framing(answers.version, body.length());
     let with_content = has_content(answers.method, status);
+    let framing = match &body {
+        // Nobody knows here what length a GET would have had, and another must not be named
+        // (RFC 9110 section 8.6).
+        Body::Empty if !with_content => Framing::None,
+        _ => framing(answers.version, body.length()),
+    };
     // Without a length and without chunks, the end of the connection is the end of the content.
     let until_close = with_content && framing == Framing::None;
     let close = answers.close || until_close;
@@ -152,6 +157,10 @@ fn send_stream(
         }
         stream.write_all(&piece[..count])?;
         *sent += count as u64;
+        if count < room {
+            // It has no more at the moment: what is there must not wait for what is not.
+            stream.flush()?;
+        }
     }
 }
 

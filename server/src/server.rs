@@ -89,7 +89,7 @@ impl Server {
         let pool = Pool::new(
             listeners,
             max_connections,
-            Box::new(move |tcp, peer, registry| service.serve(tcp, peer, registry)),
+            Box::new(move |accepted| service.serve(accepted)),
         )?;
         pool.start()?;
         stop.wait();

@@ -33,6 +33,15 @@ pub(crate) struct Wire {
     unused: Range<usize>,
 }
 
+/// How long a head may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum HeadWait {
+    /// All of it, the wait for its first byte included.
+    Whole(Patience),
+    /// `idle` until its first byte, then `head` for the rest.
+    Idle { idle: Duration, head: Duration },
+}
+
 /// Why there is no next request.
 #[derive(Debug)]
 pub(crate) enum NoRequest {
@@ -56,26 +65,27 @@ impl Wire {
         !self.unused.is_empty() || self.stream.has_pending()
     }
 
-    /// Waits for a request and reads its head.
-    ///
-    /// `first_byte` bounds the wait for its beginning, `whole` the time from then on. `begun` is
-    /// called when the first byte is there.
+    /// Waits for a request and reads its head. `begun` is called when the first byte is there.
     pub(crate) fn read_head(
         &mut self,
         limits: &HeadLimits,
-        first_byte: Duration,
-        whole: Duration,
+        wait: HeadWait,
         begun: impl FnOnce(),
     ) -> Result<RequestHead, NoRequest> {
         let mut scanner = HeadScanner::new();
         let mut begun = Some(begun);
-        self.stream.set_reading(Patience::for_next(first_byte));
+        self.stream.set_reading(match wait {
+            HeadWait::Whole(patience) => patience,
+            HeadWait::Idle { idle, .. } => Patience::for_next(idle),
+        });
         loop {
             if !self.unused.is_empty()
                 && let Some(begun) = begun.take()
             {
                 begun();
-                self.stream.set_reading(Patience::for_next(whole));
+                if let HeadWait::Idle { head, .. } = wait {
+                    self.stream.set_reading(Patience::for_next(head));
+                }
             }
             let unused = &self.buffer[self.unused.clone()];
             match scanner.scan(unused, limits) {
@@ -134,6 +144,7 @@ pub(crate) struct Content<'w> {
     /// The client waits for "100 Continue" before it sends.
     owes_continue: bool,
     failed: Option<BodyError>,
+    received: u64,
 }
 
 impl<'w> Content<'w> {
@@ -146,7 +157,12 @@ impl<'w> Content<'w> {
         // A client that has sent content already does not wait (RFC 9110 section 10.1.1).
         let owes_continue = expect_continue && !decoder.is_done() && wire.unused.is_empty();
         wire.stream.set_reading(patience);
-        Self { wire, decoder, owes_continue, failed: None }
+        Self { wire, decoder, owes_continue, failed: None, received: 0 }
+    }
+
+    /// How many bytes of content the handler has taken.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
     }
 
     /// Reads what the handler left, if it is little, so that the connection can go on. Whether it can.
@@ -211,10 +227,16 @@ impl Read for Content<'_> {
         if let Some(error) = self.failed {
             return Err(error.into());
         }
-        self.try_read(buf).map_err(|error| {
-            self.failed = Some(error);
-            error.into()
-        })
+        match self.try_read(buf) {
+            Ok(count) => {
+                self.received += count as u64;
+                Ok(count)
+            }
+            Err(error) => {
+                self.failed = Some(error);
+                Err(error.into())
+            }
+        }
     }
 }
 

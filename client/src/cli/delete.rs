@@ -1,20 +1,19 @@
 //! `sealpair delete`: remove a file from the server.
 
 use super::Voice;
-use super::exchange::{Exchange, HttpArgs, parse_url};
+use super::exchange::{Exchange, HttpArgs};
 use super::summary::Summary;
+use super::url_arg::UrlArg;
 use clap::Args;
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
 use ureq::http::Method;
-use url::Url;
 
 /// Delete a file on the server
 #[derive(Debug, Args)]
 pub(crate) struct DeleteArgs {
     /// What to delete
-    #[arg(value_parser = parse_url)]
-    url: Url,
+    url: UrlArg,
 
     #[command(flatten)]
     http: HttpArgs,
@@ -25,7 +24,7 @@ pub(crate) fn run(args: &DeleteArgs, voice: Voice) -> Result<Exit, Report> {
         args: &args.http,
         voice,
         method: Method::DELETE,
-        url: args.url.clone(),
+        url: args.url.parse()?,
         headers: Vec::new(),
     };
     let answer = exchange.fetch()?.success()?;

@@ -7,15 +7,17 @@
 
 use super::Voice;
 use super::tls_args::{TlsArgs, Towards};
+use super::url_arg::{parse_url, without_password};
 use clap::Args;
 use sealpair_client::{Phase, report, session};
 use sealpair_common::escape::Escaped;
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
 use sealpair_common::tls::TlsSession;
+use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, Read};
-use std::time::Instant;
+use std::io::{self, Read, Write};
+use std::time::{Duration, Instant};
 use ureq::http::header::{
     ACCEPT, ACCEPT_LANGUAGE, CONTENT_LENGTH, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, LOCATION,
     RANGE, TRANSFER_ENCODING, USER_AGENT,
@@ -27,8 +29,9 @@ use url::Url;
 /// curl follows 50, browsers 20, ureq 10; more than a few is a loop.
 const MAX_REDIRECTS: usize = 10;
 
-/// How much of an error page is shown.
+/// How much of an error page is shown, and how long is waited for it.
 const MAX_COMPLAINT: u64 = 64 << 10;
+const COMPLAINT_TIME: Duration = Duration::from_secs(3);
 
 /// Fields of the user's that go along to another origin: none of them says who is asking.
 const HARMLESS: [HeaderName; 6] =
@@ -64,6 +67,8 @@ pub(crate) struct Answer {
     pub(crate) redirects: Vec<Url>,
     pub(crate) response: Response<Body>,
     pub(crate) began: Instant,
+    /// Whether the user asked on a condition.
+    conditional: bool,
 }
 
 impl Exchange<'_> {
@@ -80,7 +85,9 @@ impl Exchange<'_> {
             let status = response.status();
             let location = response.headers().get(LOCATION).filter(|_| is_redirect(status));
             let Some(location) = location.filter(|_| follow) else {
-                return Ok(Answer { method: self.method, url, redirects, response, began });
+                let conditional = is_conditional(&fields);
+                let method = self.method;
+                return Ok(Answer { method, url, redirects, response, began, conditional });
             };
             let next = next_hop(&url, location)?;
             if redirects.len() == MAX_REDIRECTS {
@@ -101,7 +108,9 @@ impl Exchange<'_> {
         let fields = self.fields()?;
         let agent = self.args.tls.agent(Towards::Named)?;
         let response = self.call(&agent, &self.url, &fields, body)?;
-        Ok(Answer { method: self.method, url: self.url, redirects: Vec::new(), response, began })
+        let (conditional, redirects) = (is_conditional(&fields), Vec::new());
+        let Self { method, url, .. } = self;
+        Ok(Answer { method, url, redirects, response, began, conditional })
     }
 
     fn call(
@@ -131,7 +140,11 @@ impl Exchange<'_> {
         let mut fields = HeaderMap::new();
         for text in &self.args.headers {
             match text.strip_prefix('@') {
-                None => add_field(&mut fields, text, text)?,
+                None => {
+                    // What follows the name may be a secret.
+                    let name = text.split([':', ' ']).next().unwrap_or_default();
+                    add_field(&mut fields, text, &format!("{name} …"))?;
+                }
                 Some(path) => {
                     let lines = fs::read_to_string(path).map_err(|error| {
                         let message = format!("cannot read the header fields in {path}");
@@ -168,29 +181,38 @@ impl Answer {
         session(&self.response)
     }
 
+    /// Whether the server says that what the user has is still good.
+    pub(crate) fn is_not_modified(&self) -> bool {
+        self.conditional && self.status() == StatusCode::NOT_MODIFIED
+    }
+
     /// The length that the server announces.
     pub(crate) fn length(&self) -> Option<u64> {
         self.response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
     }
 
-    /// The answer, if its status says that it is one.
+    /// The answer, if its status says that it is one: 2xx, or 304 where the user asked on a condition.
     ///
     /// An error status becomes an error that carries what the server has to say about it.
     pub(crate) fn success(mut self) -> Result<Self, Report> {
         let status = self.status();
-        if status.is_success() {
+        if status.is_success() || self.is_not_modified() {
             return Ok(self);
         }
-        if status.is_redirection() {
-            let to = self.response.headers().get(LOCATION).map(|to| {
-                format!("the server points to {}", String::from_utf8_lossy(to.as_bytes()))
-            });
-            let why = to.unwrap_or_else(|| format!("the server answered {status}"));
+        if is_redirect(status) {
+            let to = self
+                .response
+                .headers()
+                .get(LOCATION)
+                .map(|to| format!("the server points to {}", without_password(to)));
+            let why = to.unwrap_or_else(|| "the server does not say where to".to_owned());
             return Err(refused(&self.url, &why).detail("status", status.as_u16()));
         }
-        let exit = match status.is_server_error() {
-            true => Exit::HttpServerError,
-            false => Exit::HttpClientError,
+        let exit = match status.as_u16() {
+            400..500 => Exit::HttpClientError,
+            500..600 => Exit::HttpServerError,
+            // RFC 9110 section 15: nothing else can be an answer to what was asked.
+            _ => Exit::Protocol,
         };
         let complaint = complaint(&mut self.response);
         let mut report = Report::new(exit, "status", format!("{} answered {status}", self.url))
@@ -204,7 +226,9 @@ impl Answer {
                 report.remedy("check what this client may do there, and who it says it is")
             }
             StatusCode::NOT_FOUND => report.remedy("check the path in the URL"),
-            StatusCode::METHOD_NOT_ALLOWED if self.method != Method::GET => {
+            StatusCode::METHOD_NOT_ALLOWED
+                if matches!(self.method, Method::PUT | Method::DELETE) =>
+            {
                 report.remedy("the server must allow it (sealpair-server serve --writable)")
             }
             _ => report,
@@ -212,20 +236,8 @@ impl Answer {
     }
 }
 
-/// Parses a URL of the command line.
-pub(crate) fn parse_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("{error}; a URL begins with https://"))?;
-    if url.scheme() != "https" {
-        return Err(format!("its scheme is {}; only https is spoken", url.scheme()));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(
-            "a URL with a password in it is visible to others; use --header @FILE".to_owned()
-        );
-    }
-    let mut url = url;
-    url.set_fragment(None);
-    Ok(url)
+fn is_conditional(fields: &HeaderMap) -> bool {
+    fields.contains_key(IF_NONE_MATCH) || fields.contains_key(IF_MODIFIED_SINCE)
 }
 
 trait RetainOnly {
@@ -264,8 +276,9 @@ fn is_redirect(status: StatusCode) -> bool {
 
 fn next_hop(url: &Url, location: &HeaderValue) -> Result<Url, Report> {
     let text = location.to_str().map_err(|_| refused(url, "its target is not text"))?;
-    let next = url.join(text).map_err(|error| refused(url, &format!("{text}: {error}")))?;
-    parse_url(next.as_str()).map_err(|why| refused(url, &format!("{text}: {why}")))
+    let shown = without_password(location);
+    let next = url.join(text).map_err(|error| refused(url, &format!("{shown}: {error}")))?;
+    parse_url(next.as_str()).map_err(|why| refused(url, &format!("{shown}: {why}")))
 }
 
 fn refused(url: &Url, why: &str) -> Report {
@@ -278,8 +291,16 @@ fn refused(url: &Url, why: &str) -> Report {
 /// What the server says about an error, as text.
 fn complaint(response: &mut Response<Body>) -> String {
     let mut bytes = Vec::new();
-    // What can be read is shown; the status is the error, not this.
-    let _ = response.body_mut().as_reader().take(MAX_COMPLAINT).read_to_end(&mut bytes);
+    let mut reader = response.body_mut().as_reader().take(MAX_COMPLAINT);
+    let mut piece = [0; 4 << 10];
+    let deadline = Instant::now() + COMPLAINT_TIME;
+    // What can be read in time is shown; the status is the error, not this.
+    while let Ok(count @ 1..) = reader.read(&mut piece) {
+        bytes.extend_from_slice(&piece[..count]);
+        if Instant::now() > deadline {
+            break;
+        }
+    }
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
@@ -294,10 +315,13 @@ fn one_line(text: &str) -> String {
 }
 
 fn show_head(response: &Response<Body>) {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
     if let Some(session) = session(response) {
-        eprintln!("* {session}");
+        let _ = writeln!(text, "* {session}");
         for (depth, certificate) in session.peer.iter().enumerate() {
-            eprintln!(
+            let _ = writeln!(
+                text,
                 "* certificate {depth}: {} from {}, until {}",
                 Escaped(&certificate.subject),
                 Escaped(&certificate.issuer),
@@ -305,10 +329,13 @@ fn show_head(response: &Response<Body>) {
             );
         }
     }
-    eprintln!("< {}", response.status());
+    let _ = writeln!(text, "< {}", response.status());
     for (name, value) in response.headers() {
-        eprintln!("< {name}: {}", Escaped(&String::from_utf8_lossy(value.as_bytes())));
+        let value = String::from_utf8_lossy(value.as_bytes());
+        let _ = writeln!(text, "< {name}: {}", Escaped(&value));
     }
+    // A courtesy: nobody may be reading.
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 /// An error while content was read, as a report.
@@ -319,19 +346,6 @@ pub(crate) fn body_error(error: io::Error) -> Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn urls() {
-        assert_eq!(
-            parse_url("https://localhost:8443/a#b").unwrap().as_str(),
-            "https://localhost:8443/a"
-        );
-        for bad in ["localhost:8443/a", "http://localhost/", "https://user:secret@host/", "", "/a"]
-        {
-            let error = parse_url(bad).unwrap_err();
-            assert!(!error.contains("secret"), "{error}");
-        }
-    }
 
     #[test]
     fn fields_that_would_break_the_framing_are_refused() {

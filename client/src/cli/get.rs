@@ -1,17 +1,17 @@
 //! `sealpair get`: content into a file or standard output.
 
 use super::Voice;
-use super::exchange::{Answer, Exchange, HttpArgs, body_error, parse_url};
+use super::exchange::{Answer, Exchange, HttpArgs, body_error};
 use super::output::Output;
 use super::progress::Progress;
 use super::summary::Summary;
+use super::url_arg::UrlArg;
 use clap::Args;
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use ureq::http::Method;
-use url::Url;
 
 /// A few records at a time, and a few system calls for a large file.
 const PIECE: usize = 128 << 10;
@@ -20,8 +20,7 @@ const PIECE: usize = 128 << 10;
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
     /// What to download
-    #[arg(value_parser = parse_url)]
-    url: Url,
+    url: UrlArg,
 
     /// Where to write; the file takes its name only when it is complete [default: standard output]
     #[arg(short, long, value_name = "FILE")]
@@ -33,20 +32,22 @@ pub(crate) struct GetArgs {
 
 pub(crate) fn run(args: &GetArgs, voice: Voice) -> Result<Exit, Report> {
     need_file_for_json(args.output.as_deref(), voice)?;
-    let exchange = Exchange {
-        args: &args.http,
-        voice,
-        method: Method::GET,
-        url: args.url.clone(),
-        headers: Vec::new(),
-    };
-    receive(exchange.fetch()?.success()?, args.output.as_deref(), voice)
+    let url = args.url.parse()?;
+    // Before anything is asked: what cannot be kept need not be sent.
+    let output = Output::open(args.output.as_deref())?;
+    let exchange =
+        Exchange { args: &args.http, voice, method: Method::GET, url, headers: Vec::new() };
+    receive(exchange.fetch()?.success()?, output, voice)
 }
 
 /// Reads the content of an answer to where it belongs.
-pub(crate) fn receive(answer: Answer, output: Option<&Path>, voice: Voice) -> Result<Exit, Report> {
+pub(crate) fn receive(answer: Answer, mut output: Output, voice: Voice) -> Result<Exit, Report> {
     let summary = Summary::of(&answer);
-    let mut output = Output::open(output)?;
+    if answer.is_not_modified() {
+        // What the user has is good: nothing is written.
+        summary.say(voice, 0, None)?;
+        return Ok(Exit::Done);
+    }
     let on_screen = output.is_standard() && io::stdout().is_terminal();
     let progress = Progress::new(answer.length(), voice, on_screen);
     let mut body = answer.response.into_body();

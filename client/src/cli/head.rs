@@ -1,8 +1,9 @@
 //! `sealpair head`: the response head of a file, without its content.
 
 use super::Voice;
-use super::exchange::{Exchange, HttpArgs, parse_url};
+use super::exchange::{Exchange, HttpArgs};
 use super::summary::Summary;
+use super::url_arg::UrlArg;
 use clap::Args;
 use sealpair_common::escape::Escaped;
 use sealpair_common::exit::Exit;
@@ -10,14 +11,12 @@ use sealpair_common::report::Report;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use ureq::http::Method;
-use url::Url;
 
 /// Show the response head, without the content
 #[derive(Debug, Args)]
 pub(crate) struct HeadArgs {
     /// What to ask about
-    #[arg(value_parser = parse_url)]
-    url: Url,
+    url: UrlArg,
 
     #[command(flatten)]
     http: HttpArgs,
@@ -28,7 +27,7 @@ pub(crate) fn run(args: &HeadArgs, voice: Voice) -> Result<Exit, Report> {
         args: &args.http,
         voice,
         method: Method::HEAD,
-        url: args.url.clone(),
+        url: args.url.parse()?,
         headers: Vec::new(),
     };
     let answer = exchange.fetch()?.success()?;

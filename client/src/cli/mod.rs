@@ -17,6 +17,7 @@ mod put;
 mod request;
 mod summary;
 mod tls_args;
+mod url_arg;
 
 use clap::{Parser, Subcommand};
 use sealpair_common::exit::Exit;

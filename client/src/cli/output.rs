@@ -2,6 +2,7 @@
 //! through, or standard output.
 
 use super::interrupt;
+use rustix::fs::{Access, access};
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
 use std::fs::{self, File, Permissions};
@@ -41,6 +42,15 @@ impl Output {
     }
 
     fn open_file(path: &Path) -> io::Result<Self> {
+        let through = |file: File| Ok(Self::Through { file, path: path.to_owned() });
+        // Names of descriptors that are open already: replacing the file behind one would leave
+        // whoever opened it with the old one, and opening it again would begin at its start.
+        if path == Path::new("/dev/stdout") {
+            return through(rustix::stdio::stdout().try_clone_to_owned()?.into());
+        }
+        if path == Path::new("/dev/stderr") {
+            return through(rustix::stdio::stderr().try_clone_to_owned()?.into());
+        }
         let metadata = match fs::metadata(path) {
             Ok(metadata) => Some(metadata),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -54,29 +64,38 @@ impl Output {
             if kind.is_socket() {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a socket"));
             }
-            // /dev/stdout and /dev/fd/N name a descriptor that is open already: replacing the file
-            // behind it would leave whoever opened it with the old one.
-            if !kind.is_file() || path.starts_with("/dev") || path.starts_with("/proc") {
-                let file = File::options().write(true).open(path)?;
-                return Ok(Self::Through { file, path: path.to_owned() });
+            if !kind.is_file() {
+                return through(File::options().write(true).open(path)?);
             }
+            if is_descriptor(path) {
+                return through(File::options().append(true).open(path)?);
+            }
+            // A rename would replace it all the same, but its mode says that nobody should.
+            access(path, Access::WRITE_OK)?;
         }
         // Replace what a link points to, not the link.
         let target = match &metadata {
             Some(_) => fs::canonicalize(path)?,
             None => dangling(path)?,
         };
-        // As for any new file: what the umask leaves. An existing file keeps its mode.
-        let mode = metadata.map_or(0o666, |metadata| metadata.permissions().mode() & 0o777);
         let directory = match target.parent() {
             Some(parent) if parent != Path::new("") => parent,
             _ => Path::new("."),
         };
+        // A signal that comes now waits until the file is noted.
+        let mut unfinished = interrupt::unfinished();
         let temporary = Builder::new()
             .prefix(".sealpair-download-")
-            .permissions(Permissions::from_mode(mode))
-            .tempfile_in(directory)?;
-        interrupt::set_unfinished(Some(temporary.path().to_owned()));
+            // As for any new file: what the umask leaves.
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(directory)
+            // tempfile adds a name to its errors that means nothing to anybody.
+            .map_err(|error| io::Error::new(error.kind(), root_cause(&error)))?;
+        if let Some(metadata) = metadata {
+            let mode = metadata.permissions().mode() & 0o777;
+            temporary.as_file().set_permissions(Permissions::from_mode(mode))?;
+        }
+        *unfinished = Some(temporary.path().to_owned());
         Ok(Self::File { temporary, target })
     }
 
@@ -89,7 +108,8 @@ impl Output {
                     // The name must not be there before the bytes are.
                     .and_then(|()| temporary.as_file().sync_all())
                     .and_then(|()| {
-                        interrupt::set_unfinished(None);
+                        let mut unfinished = interrupt::unfinished();
+                        *unfinished = None;
                         temporary.persist(&target).map(drop).map_err(|error| error.error)
                     });
                 saved.map_err(|error| failed(&target, &error))
@@ -123,12 +143,32 @@ impl Output {
     }
 }
 
-/// The place of a file that is not there, possibly named by a link that points to nothing yet.
+/// Whether a path names a descriptor of a process.
+fn is_descriptor(path: &Path) -> bool {
+    path.starts_with("/dev/fd")
+        || (path.starts_with("/proc") && path.iter().any(|part| part == "fd"))
+}
+
+/// The place of a file that is not there, possibly named by links that point to nothing yet.
 fn dangling(path: &Path) -> io::Result<PathBuf> {
-    match fs::read_link(path) {
-        Ok(to) => Ok(path.with_file_name("").join(to)),
-        Err(_) => Ok(path.to_owned()),
+    /// What Linux follows at most (path_resolution(7)).
+    const MAX_LINKS: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        match fs::read_link(&path) {
+            Ok(to) => path = path.with_file_name("").join(to),
+            Err(_) => return Ok(path),
+        }
     }
+    Err(io::Error::other("too many levels of symbolic links"))
+}
+
+fn root_cause(error: &io::Error) -> String {
+    let mut cause: &(dyn std::error::Error + 'static) = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
 }
 
 fn failed(path: &Path, error: &io::Error) -> Report {
@@ -144,6 +184,7 @@ fn failed(path: &Path, error: &io::Error) -> Report {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             "write to a place that this user may write"
         }
+        io::ErrorKind::NotFound => "make the directory first",
         io::ErrorKind::BrokenPipe => "the reader of this program's output ended first",
         _ => "check the place that -o names",
     };

@@ -1,14 +1,17 @@
 //! `sealpair put`: upload a file or standard input.
 
 use super::Voice;
-use super::exchange::{Exchange, HttpArgs, parse_url};
+use super::exchange::{Exchange, HttpArgs};
 use super::progress::{Progress, Watched};
 use super::summary::Summary;
+use super::url_arg::UrlArg;
 use clap::Args;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use ureq::SendBody;
 use ureq::http::header::{CONTENT_LENGTH, EXPECT};
@@ -19,6 +22,10 @@ use url::Url;
 /// then costs one round trip instead of the upload.
 const ASK_FIRST: u64 = 1 << 20;
 
+/// Everything but the unreserved characters of RFC 3986 section 2.3.
+const NOT_UNRESERVED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 /// Upload: FILE, or `-` for standard input
 #[derive(Debug, Args)]
 pub(crate) struct PutArgs {
@@ -26,14 +33,14 @@ pub(crate) struct PutArgs {
     file: PathBuf,
 
     /// Where to; with a slash at the end, the file keeps its name
-    #[arg(value_parser = parse_url)]
-    url: Url,
+    url: UrlArg,
 
     #[command(flatten)]
     http: HttpArgs,
 }
 
 pub(crate) fn run(args: &PutArgs, voice: Voice) -> Result<Exit, Report> {
+    let url = place(&args.url.parse()?, &args.file)?;
     let mut source = Source::open(&args.file)?;
     let mut headers: Vec<(HeaderName, HeaderValue)> = Vec::new();
     if let Some(length) = source.length {
@@ -42,13 +49,7 @@ pub(crate) fn run(args: &PutArgs, voice: Voice) -> Result<Exit, Report> {
     if source.length.is_none_or(|length| length >= ASK_FIRST) {
         headers.push((EXPECT, HeaderValue::from_static("100-continue")));
     }
-    let exchange = Exchange {
-        args: &args.http,
-        voice,
-        method: Method::PUT,
-        url: place(&args.url, &args.file)?,
-        headers,
-    };
+    let exchange = Exchange { args: &args.http, voice, method: Method::PUT, url, headers };
     let progress = Progress::new(source.length, voice, false);
     let mut bytes = 0;
     let mut watched = Watched { reader: &mut source, progress: &progress, bytes: &mut bytes };
@@ -121,16 +122,15 @@ fn place(url: &Url, file: &Path) -> Result<Url, Report> {
     if !url.path().ends_with('/') {
         return Ok(url.clone());
     }
-    let name = file.file_name().filter(|_| file != Path::new("-"));
-    let Some(name) = name.and_then(|name| name.to_str()) else {
+    let Some(name) = file.file_name().filter(|_| file != Path::new("-")) else {
         return Err(Report::new(Exit::Usage, "no-name", "the upload has no name")
             .explain(format!("{url} ends with a slash, and there is no file name to add"))
             .remedy("end the URL with the name that the file is to have"));
     };
+    // As bytes: the URL standard of browsers drops line feeds and tabs from a name.
     let mut url = url.clone();
-    if let Ok(mut segments) = url.path_segments_mut() {
-        segments.pop_if_empty().push(name);
-    }
+    let path = format!("{}{}", url.path(), percent_encode(name.as_bytes(), NOT_UNRESERVED));
+    url.set_path(&path);
     Ok(url)
 }
 
@@ -152,6 +152,7 @@ mod tests {
         let place = |to: &str, file: &str| place(&url(to), Path::new(file)).map(String::from);
         assert_eq!(place("https://h/a/", "/tmp/b c?").unwrap(), "https://h/a/b%20c%3F");
         assert_eq!(place("https://h/", "b").unwrap(), "https://h/b");
+        assert_eq!(place("https://h/", "a\nb\t[%2f]").unwrap(), "https://h/a%0Ab%09%5B%252f%5D");
         assert_eq!(place("https://h/x", "b").unwrap(), "https://h/x");
         assert_eq!(place("https://h/", "-").unwrap_err().exit(), Exit::Usage);
         assert_eq!(place("https://h/", "..").unwrap_err().exit(), Exit::Usage);

@@ -1,8 +1,10 @@
 //! `sealpair request`: any method, with content from the command line or a file.
 
 use super::Voice;
-use super::exchange::{Exchange, HttpArgs, parse_url};
+use super::exchange::{Exchange, HttpArgs};
 use super::get::{need_file_for_json, receive};
+use super::output::Output;
+use super::url_arg::UrlArg;
 use clap::Args;
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
@@ -12,7 +14,6 @@ use std::path::{Path, PathBuf};
 use ureq::SendBody;
 use ureq::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use ureq::http::{HeaderValue, Method};
-use url::Url;
 
 /// Make a request with any method
 #[derive(Debug, Args)]
@@ -21,8 +22,7 @@ pub(crate) struct RequestArgs {
     method: Method,
 
     /// Whom to ask
-    #[arg(value_parser = parse_url)]
-    url: Url,
+    url: UrlArg,
 
     /// Content: text, `@FILE`, or `@-` for standard input
     #[arg(short, long, value_name = "DATA")]
@@ -40,13 +40,10 @@ pub(crate) fn run(args: &RequestArgs, voice: Voice) -> Result<Exit, Report> {
     if args.method != Method::HEAD {
         need_file_for_json(args.output.as_deref(), voice)?;
     }
-    let mut exchange = Exchange {
-        args: &args.http,
-        voice,
-        method: args.method.clone(),
-        url: args.url.clone(),
-        headers: Vec::new(),
-    };
+    let url = args.url.parse()?;
+    let output = Output::open(args.output.as_deref())?;
+    let mut exchange =
+        Exchange { args: &args.http, voice, method: args.method.clone(), url, headers: Vec::new() };
     let answer = match &args.data {
         None => exchange.fetch()?,
         Some(data) => {
@@ -62,7 +59,7 @@ pub(crate) fn run(args: &RequestArgs, voice: Voice) -> Result<Exit, Report> {
             exchange.submit(SendBody::from_reader(&mut reader))?
         }
     };
-    receive(answer.success()?, args.output.as_deref(), voice)
+    receive(answer.success()?, output, voice)
 }
 
 /// The content that `--data` stands for, and its length where that is known.

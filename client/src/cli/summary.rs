@@ -2,7 +2,7 @@
 
 use super::Voice;
 use super::exchange::Answer;
-use sealpair_common::escape::Escaped;
+use sealpair_common::escape::{Escaped, json_line};
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
 use sealpair_common::units::Size;
@@ -101,7 +101,7 @@ fn rate(bytes: u64, elapsed: Duration) -> String {
 /// One document on standard output.
 pub(crate) fn print_json(document: &Value) -> Result<(), Report> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{document}").and_then(|()| out.flush()).map_err(|error| {
+    writeln!(out, "{}", json_line(document)).and_then(|()| out.flush()).map_err(|error| {
         Report::new(Exit::LocalIo, "output", "cannot write to standard output")
             .explain(error.to_string())
     })

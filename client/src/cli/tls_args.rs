@@ -1,6 +1,5 @@
 //! The TLS flags that all commands with a connection share, and the agents that they make.
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use sealpair_client::{
     DEFAULT_TIMEOUT, FixedAnswer, NameResolver, PlatformOptions, PlatformTls, TlsConnector,
@@ -8,8 +7,9 @@ use sealpair_client::{
 };
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
-use sealpair_common::tls::{ClientTls, Pin, Policy, ServerName, Trust, passphrase_file};
+use sealpair_common::tls::{ClientTls, Pin, Policy, ServerName, Trust, fips, passphrase_file};
 use sealpair_common::units::parse_duration;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 use ureq::Agent;
@@ -19,7 +19,7 @@ use ureq::Agent;
 #[command(next_help_heading = "TLS options")]
 pub(crate) struct TlsArgs {
     /// Authority to trust instead of the system's store, in PEM (repeatable)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, alias = "cacert", value_name = "FILE")]
     ca: Vec<PathBuf>,
 
     /// The client's certificate chain in PEM, for servers that ask
@@ -38,11 +38,11 @@ pub(crate) struct TlsArgs {
     #[arg(long, value_name = "FILE")]
     key_pass_file: Option<PathBuf>,
 
-    /// TLS policy
-    #[arg(long, value_name = "NAME", default_value = "intermediate", value_parser = policy_parser())]
+    /// TLS policy: intermediate or modern (fips, cnsa1 and cnsa2 are not in this version)
+    #[arg(long, value_name = "NAME", default_value_t)]
     policy: Policy,
 
-    /// Use a FIPS provider, prove it, and refuse to run otherwise
+    /// Refuse to run without a proved FIPS provider (not in this version: it always refuses)
     #[arg(long)]
     fips: bool,
 
@@ -66,9 +66,14 @@ pub(crate) struct TlsArgs {
     #[arg(long, value_enum, default_value_t = TlsBackend::Openssl)]
     tls_backend: TlsBackend,
 
-    /// Longest wait for the name, the connection, and each read and write [default: 60s]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    /// Longest wait for the name, the connection, the head of the answer, and each read and write
+    /// [default: 60s]
+    #[arg(long, value_name = "TIME", value_parser = parse_timeout)]
     timeout: Option<Duration>,
+
+    /// Longest time for all of it [default: none]
+    #[arg(long, value_name = "TIME", value_parser = parse_timeout)]
+    max_time: Option<Duration>,
 
     /// Do not verify the server's certificate at all: anybody can be in between
     #[arg(long)]
@@ -83,8 +88,11 @@ enum TlsBackend {
     Platform,
 }
 
-fn policy_parser() -> impl TypedValueParser<Value = Policy> {
-    PossibleValuesParser::new(Policy::ALL.map(Policy::name)).try_map(|name| name.parse::<Policy>())
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(Duration::ZERO) => Err("no time at all is too short".to_owned()),
+        result => result.map_err(|error| error.to_string()),
+    }
 }
 
 /// For whom an agent speaks.
@@ -100,23 +108,20 @@ impl TlsArgs {
     /// An agent that follows no redirects and takes any status for an answer; both are decided above.
     pub(crate) fn agent(&self, towards: Towards) -> Result<Agent, Report> {
         if self.fips {
-            let report =
-                Report::new(Exit::Fips, "fips-unavailable", "FIPS is required but not active");
-            return Err(report
-                .explain("this version cannot load and prove a FIPS provider yet")
-                .remedy("run without --fips, or use a later version"));
+            fips::require()?;
         }
         if self.insecure {
-            eprintln!("sealpair: WARNING: --insecure: anybody can be in between");
+            // Nobody may be reading.
+            let warning = "sealpair: WARNING: --insecure: anybody can be in between";
+            let _ = writeln!(io::stderr(), "{warning}");
         }
         let connector = match self.tls_backend {
             TlsBackend::Openssl => TlsConnector::new(self.openssl(towards)?),
             TlsBackend::Platform => TlsConnector::platform(self.platform(towards)?),
         };
         let config = config(self.timeout.unwrap_or(DEFAULT_TIMEOUT))
-            .max_redirects(0)
-            .max_redirects_will_error(false)
             .http_status_as_error(false)
+            .timeout_global(self.max_time)
             .allow_non_standard_methods(true)
             .build();
         Ok(agent_with(connector, NameResolver::new(self.resolve.iter().cloned()), config))

@@ -4,6 +4,7 @@
 //! of the chain, which rule), the I/O error below OpenSSL, the error queue (what this end objected to,
 //! or which alert it received), and the first bytes of a peer that does not speak TLS at all.
 
+use self::verify_result::*;
 use super::end::{Side, Situation};
 use super::failure::Reason;
 use super::verify::Verdict;
@@ -27,22 +28,62 @@ const SSL_R_NO_SUITABLE_GROUPS: i32 = 295;
 const SSL_AD_REASON_OFFSET: i32 = 1000;
 const ERR_LIB_SSL: i32 = 20;
 
+/// OpenSSL's verify results by their names without `X509_V_ERR_` (<openssl/x509_vfy.h> of 3.0).
+pub(super) mod verify_result {
+    pub(in crate::tls) const UNABLE_TO_GET_ISSUER_CERT: i32 = 2;
+    pub(in crate::tls) const UNABLE_TO_GET_CRL: i32 = 3;
+    pub(in crate::tls) const UNABLE_TO_DECRYPT_CRL_SIGNATURE: i32 = 5;
+    pub(in crate::tls) const CRL_SIGNATURE_FAILURE: i32 = 8;
+    pub(in crate::tls) const CERT_NOT_YET_VALID: i32 = 9;
+    pub(in crate::tls) const CERT_HAS_EXPIRED: i32 = 10;
+    pub(in crate::tls) const CRL_NOT_YET_VALID: i32 = 11;
+    pub(in crate::tls) const CRL_HAS_EXPIRED: i32 = 12;
+    pub(in crate::tls) const ERROR_IN_CERT_NOT_BEFORE_FIELD: i32 = 13;
+    pub(in crate::tls) const ERROR_IN_CERT_NOT_AFTER_FIELD: i32 = 14;
+    pub(in crate::tls) const ERROR_IN_CRL_LAST_UPDATE_FIELD: i32 = 15;
+    pub(in crate::tls) const ERROR_IN_CRL_NEXT_UPDATE_FIELD: i32 = 16;
+    pub(in crate::tls) const DEPTH_ZERO_SELF_SIGNED_CERT: i32 = 18;
+    pub(in crate::tls) const SELF_SIGNED_CERT_IN_CHAIN: i32 = 19;
+    pub(in crate::tls) const UNABLE_TO_GET_ISSUER_CERT_LOCALLY: i32 = 20;
+    pub(in crate::tls) const UNABLE_TO_VERIFY_LEAF_SIGNATURE: i32 = 21;
+    pub(in crate::tls) const CERT_REVOKED: i32 = 23;
+    pub(in crate::tls) const CERT_UNTRUSTED: i32 = 27;
+    pub(in crate::tls) const UNABLE_TO_GET_CRL_ISSUER: i32 = 33;
+    pub(in crate::tls) const KEYUSAGE_NO_CRL_SIGN: i32 = 35;
+    pub(in crate::tls) const UNHANDLED_CRITICAL_CRL_EXTENSION: i32 = 36;
+    pub(in crate::tls) const DIFFERENT_CRL_SCOPE: i32 = 44;
+    pub(in crate::tls) const CRL_PATH_VALIDATION_ERROR: i32 = 54;
+    pub(in crate::tls) const HOSTNAME_MISMATCH: i32 = 62;
+    pub(in crate::tls) const IP_ADDRESS_MISMATCH: i32 = 64;
+}
+
 pub(super) fn of_verdict(verdict: &Verdict) -> Reason {
     if verdict.is_pin() {
         return Reason::PeerCertificatePin;
     }
-    // <openssl/x509_vfy.h>: X509_V_ERR_…
     match verdict.code().as_raw() {
-        2 | 20 | 21 | 27 => Reason::PeerCertificateIssuerUnknown,
-        18 => Reason::PeerCertificateSelfSigned,
-        19 => Reason::PeerCertificateRootUntrusted,
-        10 | 14 => Reason::PeerCertificateExpired,
-        9 | 13 => Reason::PeerCertificateNotYetValid,
-        62 | 64 => Reason::PeerCertificateName,
-        23 => Reason::PeerCertificateRevoked,
-        3 | 4 | 6 | 8 | 11 | 12 | 15 | 16 | 33 | 35 | 36 | 44 => {
-            Reason::PeerCertificateRevocationUnknown
-        }
+        UNABLE_TO_GET_ISSUER_CERT
+        | UNABLE_TO_GET_ISSUER_CERT_LOCALLY
+        | UNABLE_TO_VERIFY_LEAF_SIGNATURE
+        | CERT_UNTRUSTED => Reason::PeerCertificateIssuerUnknown,
+        DEPTH_ZERO_SELF_SIGNED_CERT => Reason::PeerCertificateSelfSigned,
+        SELF_SIGNED_CERT_IN_CHAIN => Reason::PeerCertificateRootUntrusted,
+        CERT_HAS_EXPIRED | ERROR_IN_CERT_NOT_AFTER_FIELD => Reason::PeerCertificateExpired,
+        CERT_NOT_YET_VALID | ERROR_IN_CERT_NOT_BEFORE_FIELD => Reason::PeerCertificateNotYetValid,
+        HOSTNAME_MISMATCH | IP_ADDRESS_MISMATCH => Reason::PeerCertificateName,
+        CERT_REVOKED => Reason::PeerCertificateRevoked,
+        UNABLE_TO_GET_CRL
+        | UNABLE_TO_DECRYPT_CRL_SIGNATURE
+        | CRL_SIGNATURE_FAILURE
+        | CRL_NOT_YET_VALID
+        | CRL_HAS_EXPIRED
+        | ERROR_IN_CRL_LAST_UPDATE_FIELD
+        | ERROR_IN_CRL_NEXT_UPDATE_FIELD
+        | UNABLE_TO_GET_CRL_ISSUER
+        | KEYUSAGE_NO_CRL_SIGN
+        | UNHANDLED_CRITICAL_CRL_EXTENSION
+        | DIFFERENT_CRL_SCOPE
+        | CRL_PATH_VALIDATION_ERROR => Reason::PeerCertificateRevocationUnknown,
         _ => Reason::PeerCertificateUnfit,
     }
 }

@@ -235,6 +235,9 @@ impl TlsBuilder<ServerEnd> {
                 }
                 let trust = client_trust.load()?;
                 binding.update(&trust.digest);
+                for pin in client_trust.pins() {
+                    binding.update(pin.as_bytes());
+                }
                 context.set_client_ca_list(trust.names()?);
                 context.set_verify_cert_store(trust.store.build())?;
                 context.set_verify(match auth {

@@ -11,6 +11,7 @@ use openssl::pkey::{PKey, Private};
 use openssl::ssl::SslContextBuilder;
 use openssl::x509::X509;
 use std::fmt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// A certificate with its chain and its private key.
@@ -186,7 +187,16 @@ impl IdentitySource {
 fn private_key(path: &Path, passphrase: Option<&Passphrase>) -> Result<PKey<Private>, ConfigError> {
     const WHAT: &str = "private key";
     let pem = read_file(path, WHAT)?;
+    warn_if_exposed(path);
     material::private_key(&pem, passphrase).map_err(|locked| locked_file(path, WHAT, locked))
+}
+
+/// A key that everybody on the machine can read is a mistake, but not one that stops a service.
+fn warn_if_exposed(path: &Path) {
+    const OTHERS_READ: u32 = 0o004;
+    if std::fs::metadata(path).is_ok_and(|m| m.permissions().mode() & OTHERS_READ != 0) {
+        log::warn!("everybody on this machine can read the private key {}", path.display());
+    }
 }
 
 fn locked_file(path: &Path, what: &'static str, locked: Locked) -> ConfigError {

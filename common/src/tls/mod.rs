@@ -11,6 +11,7 @@ mod context;
 mod end;
 mod error;
 mod failure;
+pub mod fips;
 mod identity;
 mod name;
 mod patience;

@@ -3,6 +3,8 @@
 //! A single deadline is right for a handshake, a request head and a client's whole request. A transfer
 //! needs something else: nothing may stand still for long, and on average it must keep a minimum rate,
 //! or a peer that moves one byte a second holds a thread for days (see "slow read" and "slow post").
+//! What counts is the time spent waiting for the peer, not the time that this end takes for itself: a
+//! handler that computes for a minute must not be the client's fault.
 
 use std::time::{Duration, Instant};
 
@@ -27,56 +29,59 @@ impl Patience {
         Instant::now().checked_add(span).map_or(Self::Forever, Self::Until)
     }
 
-    /// The moment at which waiting ends; `None` if never.
+    /// The moment at which a wait that begins now ends; `None` if never.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         match self {
             Self::Forever => None,
             Self::Now => Some(now),
             Self::Until(deadline) => Some(*deadline),
-            Self::Pace(pace) => Some(pace.deadline()),
+            Self::Pace(pace) => now.checked_add(pace.patience()),
         }
     }
 
-    /// Takes note of bytes that moved.
-    pub(super) fn moved(&mut self, bytes: usize) {
+    /// Takes note of a wait that began at `since`, and of the bytes that moved at its end.
+    pub(super) fn waited(&mut self, since: Instant, bytes: usize) {
         if let Self::Pace(pace) = self {
-            pace.moved(bytes, Instant::now());
+            pace.waited(since.elapsed(), bytes);
         }
     }
 }
 
-/// A transfer's minimum: never still for longer than `stall`, and after a `grace` at least `rate`
-/// bytes a second on average since it began.
+/// A transfer's minimum: no single wait longer than `stall`, and after a `grace` at least `rate` bytes a
+/// second on average over the time spent waiting.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     stall: Duration,
     grace: Duration,
     rate: u64,
-    began: Instant,
-    last: Instant,
+    /// Time spent waiting so far.
+    waited: Duration,
+    /// Waiting since the last byte moved.
+    stalled: Duration,
     bytes: u64,
 }
 
 impl Pace {
     /// A transfer that begins now. `rate` is in bytes a second; 0 means none.
     pub fn begin(stall: Duration, grace: Duration, rate: u64) -> Self {
-        let now = Instant::now();
-        Self { stall, grace, rate, began: now, last: now, bytes: 0 }
+        Self { stall, grace, rate, waited: Duration::ZERO, stalled: Duration::ZERO, bytes: 0 }
     }
 
-    fn deadline(&self) -> Instant {
-        let still = self.last + self.stall;
+    /// How much longer it may wait.
+    fn patience(&self) -> Duration {
+        let still = self.stall.saturating_sub(self.stalled);
         if self.rate == 0 {
             return still;
         }
         // Saturating: a count that overflows here is far ahead of any rate.
         let due = Duration::from_millis(self.bytes.saturating_mul(1000) / self.rate);
-        self.began.checked_add(self.grace + due).map_or(still, |slow| still.min(slow))
+        still.min(self.grace.saturating_add(due).saturating_sub(self.waited))
     }
 
-    fn moved(&mut self, bytes: usize, now: Instant) {
+    fn waited(&mut self, span: Duration, bytes: usize) {
+        self.waited = self.waited.saturating_add(span);
         self.bytes = self.bytes.saturating_add(bytes as u64);
-        self.last = now;
+        self.stalled = if bytes > 0 { Duration::ZERO } else { self.stalled.saturating_add(span) };
     }
 }
 
@@ -89,31 +94,47 @@ mod tests {
     #[test]
     fn a_stall_ends_it_even_when_the_average_is_good() {
         let mut pace = Pace::begin(10 * S, 5 * S, 100);
-        pace.moved(1_000_000, pace.began + S);
-        assert_eq!(pace.deadline(), pace.began + 11 * S);
+        pace.waited(S, 1_000_000);
+        assert_eq!(pace.patience(), 10 * S);
+        pace.waited(4 * S, 0);
+        assert_eq!(pace.patience(), 6 * S);
+        pace.waited(20 * S, 0);
+        assert_eq!(pace.patience(), Duration::ZERO);
     }
 
     #[test]
     fn a_trickle_ends_it_although_it_never_stalls() {
         let mut pace = Pace::begin(10 * S, 5 * S, 100);
-        for second in 1..=8 {
-            pace.moved(1, pace.began + second * S);
+        for _ in 0..4 {
+            pace.waited(S, 1);
         }
-        // Eight bytes are due after 80 ms, so the grace is all that is left.
-        assert_eq!(pace.deadline(), pace.began + 5 * S + Duration::from_millis(80));
+        // Four bytes are due after 40 ms; of the grace one second is left.
+        assert_eq!(pace.patience(), S + Duration::from_millis(40));
+    }
+
+    #[test]
+    fn time_that_this_end_takes_does_not_count() {
+        let mut patience = Patience::Pace(Pace::begin(10 * S, 5 * S, 100));
+        patience.waited(Instant::now(), 1);
+        let later = Instant::now() + 3600 * S;
+        assert!(patience.deadline(later).unwrap() > later + 4 * S);
     }
 
     #[test]
     fn without_a_rate_only_a_stall_counts() {
         let mut pace = Pace::begin(10 * S, 5 * S, 0);
-        pace.moved(1, pace.began + 9 * S);
-        assert_eq!(pace.deadline(), pace.began + 19 * S);
+        pace.waited(9 * S, 1);
+        assert_eq!(pace.patience(), 10 * S);
     }
 
     #[test]
-    fn huge_counts_do_not_overflow() {
-        let mut pace = Pace::begin(10 * S, 5 * S, 1);
-        pace.moved(usize::MAX, pace.began);
-        assert_eq!(pace.deadline(), pace.began + 10 * S);
+    fn huge_values_do_not_overflow() {
+        let mut pace = Pace::begin(Duration::MAX, Duration::MAX, 1);
+        pace.waited(Duration::MAX, usize::MAX);
+        pace.waited(Duration::MAX, usize::MAX);
+        let now = Instant::now();
+        assert!(Patience::Pace(pace).deadline(now).is_none_or(|deadline| deadline >= now));
+        let pace = Pace::begin(Duration::MAX, Duration::MAX, 0);
+        assert!(Patience::Pace(pace).deadline(Instant::now()).is_none());
     }
 }

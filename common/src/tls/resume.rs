@@ -7,9 +7,9 @@
 use super::name::ServerName;
 use openssl::error::ErrorStack;
 use openssl::ex_data::Index;
-use openssl::ssl::{Ssl, SslContextBuilder, SslRef, SslSession, SslSessionCacheMode};
+use openssl::ssl::{Ssl, SslContextBuilder, SslRef, SslSession, SslSessionCacheMode, SslVersion};
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Sessions kept for one server. Servers send two tickets a handshake; a few more serve parallel
 /// connections.
@@ -24,15 +24,26 @@ type Server = (ServerName, u16);
 #[derive(Clone, Default)]
 pub(super) struct Resumption {
     store: Arc<Mutex<HashMap<Server, VecDeque<SslSession>>>>,
-    /// Says which server a connection is to, where only the connection is at hand.
-    index: Option<Index<Ssl, Server>>,
+}
+
+/// Says which server a connection is to, where only the connection is at hand. One index for all
+/// contexts: OpenSSL never gives one back.
+fn index() -> Result<Index<Ssl, Server>, ErrorStack> {
+    static INDEX: OnceLock<Index<Ssl, Server>> = OnceLock::new();
+    match INDEX.get() {
+        Some(index) => Ok(*index),
+        None => {
+            let index = Ssl::new_ex_index::<Server>()?;
+            Ok(*INDEX.get_or_init(|| index))
+        }
+    }
 }
 
 impl Resumption {
     /// Sees to it that sessions of the context's connections are kept.
     pub(super) fn install(context: &mut SslContextBuilder) -> Result<Self, ErrorStack> {
-        let index = Ssl::new_ex_index::<Server>()?;
-        let resumption = Self { store: Arc::default(), index: Some(index) };
+        index()?;
+        let resumption = Self::default();
         context
             .set_session_cache_mode(SslSessionCacheMode::CLIENT | SslSessionCacheMode::NO_INTERNAL);
         let keeper = resumption.clone();
@@ -42,14 +53,20 @@ impl Resumption {
 
     /// Offers a session of this server, if there is one, and remembers whose the connection is.
     pub(super) fn offer(&self, ssl: &mut SslRef, name: &ServerName, port: u16) {
-        let Some(index) = self.index else {
+        let Ok(index) = index() else {
             return;
         };
         let server = (name.clone(), port);
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(session) = store.get_mut(&server).and_then(VecDeque::pop_back) {
+        if let Some(sessions) = store.get_mut(&server)
+            && let Some(session) = sessions.pop_back()
+        {
             // A session that cannot be offered costs a full handshake and nothing else.
             let _ = crate::ffi::offer_session(ssl, &session);
+            // A TLS 1.2 server need not hand out another when it resumes one.
+            if session.protocol_version() == SslVersion::TLS1_2 {
+                sessions.push_back(session);
+            }
         }
         drop(store);
         ssl.set_ex_data(index, server);
@@ -57,7 +74,7 @@ impl Resumption {
 
     /// Runs inside OpenSSL when a server hands out a session: must not panic.
     fn keep(&self, ssl: &SslRef, session: SslSession) {
-        let Some(server) = self.index.and_then(|index| ssl.ex_data(index)) else {
+        let Some(server) = index().ok().and_then(|index| ssl.ex_data(index)) else {
             return;
         };
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);

@@ -97,7 +97,9 @@ impl Socket {
             arm(deadline, now, &mut self.receive_timeout, |timeout| {
                 self.tcp.set_read_timeout(timeout)
             })?;
-            match (&*self.tcp).read(buf) {
+            let result = (&*self.tcp).read(buf);
+            self.reading.waited(now, *result.as_ref().unwrap_or(&0));
+            match result {
                 Err(e) if is_wake_up(&e) => {
                     note_wake_up(deadline, &mut self.receive_timeout)?;
                 }
@@ -106,25 +108,33 @@ impl Socket {
         }
     }
 
+    /// Sends what has gathered. After a failure other than a deadline nothing more can be sent, so
+    /// nothing is kept: what the peer has said may still be read.
     fn send_gathered(&mut self) -> io::Result<()> {
+        let result = self.try_send_gathered();
+        if !matches!(&result, Err(error) if is_wake_up(error)) {
+            self.gathered.clear();
+            self.sent = 0;
+        }
+        result
+    }
+
+    fn try_send_gathered(&mut self) -> io::Result<()> {
         while self.sent < self.gathered.len() {
             let now = Instant::now();
             let deadline = self.writing.deadline(now);
             arm(deadline, now, &mut self.send_timeout, |timeout| {
                 self.tcp.set_write_timeout(timeout)
             })?;
-            match (&*self.tcp).write(&self.gathered[self.sent..]) {
+            let result = (&*self.tcp).write(&self.gathered[self.sent..]);
+            self.writing.waited(now, *result.as_ref().unwrap_or(&0));
+            match result {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => {
-                    self.sent += count;
-                    self.writing.moved(count);
-                }
+                Ok(count) => self.sent += count,
                 Err(e) if is_wake_up(&e) => note_wake_up(deadline, &mut self.send_timeout)?,
                 Err(e) => return Err(e),
             }
         }
-        self.gathered.clear();
-        self.sent = 0;
         Ok(())
     }
 }
@@ -145,7 +155,6 @@ impl Read for Socket {
             self.first[self.first_length..][..take].copy_from_slice(&buf[..take]);
             self.first_length += take;
         }
-        self.reading.moved(count);
         Ok(count)
     }
 }
@@ -268,6 +277,18 @@ mod tests {
         let block = vec![0; 1 << 20];
         let error = (0..64).find_map(|_| near.write(&block).and_then(|_| near.flush()).err());
         assert_eq!(error.unwrap().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn after_a_failed_write_what_the_peer_said_can_still_be_read() {
+        let (mut near, mut far) = pair();
+        far.write_all(b"413").unwrap();
+        drop(far);
+        // The first write meets the closed socket, which answers with a reset; a later one fails.
+        let failed = (0..200).any(|_| near.write(b"more").and_then(|_| near.flush()).is_err());
+        assert!(failed);
+        let mut buf = [0; 8];
+        assert_eq!(near.read(&mut buf).unwrap(), 3);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use super::error::ConfigError;
 use super::identity::{malformed, read_file};
+use crate::pki::CertificateFacts;
 use openssl::base64;
 use openssl::hash::MessageDigest;
 use openssl::sha::sha256;
@@ -49,8 +50,8 @@ impl Trust {
     }
 
     /// The revocation lists of a PEM file are consulted. Once there is one, every certificate of a
-    /// chain but the root needs a current list of its issuer (as with curl's `--crlfile` and nginx's
-    /// `ssl_crl`).
+    /// chain needs a current list of its issuer, and the chain must end at a root (as with curl's
+    /// `--crlfile` and nginx's `ssl_crl`).
     #[must_use]
     pub fn crl_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.crls.push(path.into());
@@ -101,8 +102,13 @@ impl Trust {
             digest.update(&anchor.digest(MessageDigest::sha256())?);
             store.add_cert(anchor.clone())?;
         }
-        // An intermediate or a leaf that was named as an anchor is one, without its root (as in curl).
-        let mut flags = X509VerifyFlags::PARTIAL_CHAIN | X509VerifyFlags::TRUSTED_FIRST;
+        let mut flags = X509VerifyFlags::TRUSTED_FIRST;
+        if self.crls.is_empty() {
+            // An intermediate or a leaf that was named as an anchor is one, without its root. Not
+            // beside revocation lists: a chain that stops at an intermediate has no issuer for its
+            // list. curl makes the same distinction.
+            flags |= X509VerifyFlags::PARTIAL_CHAIN;
+        }
         for path in &self.crls {
             let (lists, bytes) = crls(path)?;
             digest.update(&sha256(&bytes));
@@ -183,10 +189,15 @@ fn crls(path: &Path) -> Result<(Vec<X509Crl>, Vec<u8>), ConfigError> {
 pub struct Pin([u8; 32]);
 
 impl Pin {
-    /// The pin of a certificate's key; `None` for a key that OpenSSL cannot encode.
+    /// The pin of a certificate's key; `None` where the key cannot be reached.
     pub fn of(certificate: &X509Ref) -> Option<Self> {
-        let spki = certificate.public_key().ok()?.public_key_to_der().ok()?;
-        Some(Self(sha256(&spki)))
+        CertificateFacts::of(certificate).spki_pin.parse().ok()
+    }
+}
+
+impl Pin {
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 }
 

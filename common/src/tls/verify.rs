@@ -4,6 +4,7 @@
 //! runs for every certificate of the chain and keeps which one it was, at which depth, and by which
 //! rule. It also adds the two rules that OpenSSL does not know: pins, and the policy's keys.
 
+use super::classify::verify_result::{HOSTNAME_MISMATCH, IP_ADDRESS_MISMATCH};
 use super::failure::rule_of;
 use super::policy::{Parameters, Policy};
 use super::trust::Pin;
@@ -156,7 +157,7 @@ impl Rules {
         if !ok {
             let code = context.error();
             let wanted = match (code.as_raw(), name) {
-                (62 | 64, Some(name)) => format!("wanted: {name}"),
+                (HOSTNAME_MISMATCH | IP_ADDRESS_MISMATCH, Some(name)) => format!("wanted: {name}"),
                 _ => format!("trusted: {}", self.trust),
             };
             return refuse(context, Rule::Chain(rule_of(code)), wanted);

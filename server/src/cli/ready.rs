@@ -1,10 +1,13 @@
 //! The ready file: how a script learns that the server accepts, and where.
 
 use sealpair_common::exit::Exit;
+use sealpair_common::pki::Overwrite;
+use sealpair_common::pki::files::{Output, write_together};
 use sealpair_common::report::Report;
 use serde::Serialize;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// What the ready file says.
@@ -31,46 +34,41 @@ pub(crate) struct Module<'a> {
 
 /// A ready file that is there as long as the server serves.
 #[derive(Debug)]
-pub(crate) struct ReadyFile(PathBuf);
+pub(crate) struct ReadyFile {
+    path: PathBuf,
+    /// Which file it is: device and inode. Another server may have put its own in its place.
+    identity: (u64, u64),
+}
 
 impl ReadyFile {
-    /// Removes what an earlier run may have left: a script must not take it for this one's.
-    pub(crate) fn prepare(path: &Path) -> Result<(), Report> {
-        match fs::remove_file(path) {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(failed(path, &error)),
+    /// Writes the file under another name and renames it: a reader sees all of it or nothing, and what
+    /// an earlier run has left is replaced.
+    pub(crate) fn write(path: &Path, ready: &Ready<'_>) -> Result<Self, Report> {
+        // A struct of strings cannot fail to serialize.
+        let mut text = serde_json::to_vec(ready).unwrap_or_default();
+        text.push(b'\n');
+        write_together(&[Output::public(path, &text)], Overwrite::Replace)
+            .map_err(|error| failed(path, &error))?;
+        let identity = identity(path).map_err(|error| failed(path, &error))?;
+        Ok(Self { path: path.to_owned(), identity })
+    }
+
+    /// Removes the file, if it is still this one.
+    pub(crate) fn remove(&self) {
+        if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
+            let _ = fs::remove_file(&self.path);
         }
     }
-
-    /// Writes the file under another name and renames it: a reader sees all of it or nothing.
-    pub(crate) fn write(path: &Path, ready: &Ready<'_>) -> Result<Self, Report> {
-        let write = || -> io::Result<()> {
-            let mut name = path.file_name().unwrap_or_default().to_owned();
-            name.push(format!(".{}", ready.pid));
-            let temporary = path.with_file_name(name);
-            let mut file = File::create_new(&temporary)?;
-            let written = serde_json::to_writer(&mut file, ready)
-                .map_err(io::Error::from)
-                .and_then(|()| file.write_all(b"\n"))
-                .and_then(|()| fs::rename(&temporary, path));
-            written.inspect_err(|_| {
-                let _ = fs::remove_file(&temporary);
-            })
-        };
-        write().map_err(|error| failed(path, &error))?;
-        Ok(Self(path.to_owned()))
-    }
 }
 
-impl Drop for ReadyFile {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let metadata = fs::symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
-fn failed(path: &Path, error: &io::Error) -> Report {
+fn failed(path: &Path, error: &dyn std::error::Error) -> Report {
+    let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
     Report::new(Exit::LocalIo, "ready-file", format!("cannot write {}", path.display()))
-        .explain(error.to_string())
+        .explain(cause)
         .remedy("name a file in a directory that this user may write (--ready-file)")
 }

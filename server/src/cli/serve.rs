@@ -5,19 +5,18 @@
 
 use super::ready::{Module, Ready, ReadyFile};
 use super::state::{self, State};
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use sealpair_common::escape::Escaped;
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
 use sealpair_common::tls::{
-    ClientAuth, Policy, ServerTls, Trust, openssl_version, passphrase_file,
+    ClientAuth, Policy, ServerTls, Trust, fips, openssl_version, passphrase_file,
 };
 use sealpair_common::units::{parse_duration, parse_rate, parse_size};
 use sealpair_server::handler::FileHandler;
 use sealpair_server::{Limits, Server, ServerHandle, listen};
 use signal_hook::consts::signal::SIGXFSZ;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
@@ -65,11 +64,11 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     crl: Vec<PathBuf>,
 
-    /// TLS policy
-    #[arg(long, value_name = "NAME", default_value = "intermediate", value_parser = policy_parser())]
+    /// TLS policy: intermediate or modern (fips, cnsa1 and cnsa2 are not in this version)
+    #[arg(long, value_name = "NAME", default_value_t)]
     policy: Policy,
 
-    /// Use a FIPS provider, prove it, and refuse to start otherwise
+    /// Refuse to start without a proved FIPS provider (not in this version: it always refuses)
     #[arg(long)]
     fips: bool,
 
@@ -130,10 +129,6 @@ enum ClientAuthArg {
     Required,
 }
 
-fn policy_parser() -> impl TypedValueParser<Value = Policy> {
-    PossibleValuesParser::new(Policy::ALL.map(Policy::name)).try_map(|name| name.parse::<Policy>())
-}
-
 fn parse_count(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count @ 1..=1_000_000) => Ok(count),
@@ -144,9 +139,7 @@ fn parse_count(text: &str) -> Result<usize, String> {
 /// Serves until a signal says stop.
 pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
     if args.fips {
-        return Err(Report::new(Exit::Fips, "fips-unavailable", "FIPS is required but not active")
-            .explain("this version cannot load and prove a FIPS provider yet")
-            .remedy("run without --fips, or use a later version"));
+        fips::require()?;
     }
     let handler = FileHandler::open(&args.dir)
         .map_err(|error| {
@@ -156,13 +149,10 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
         })?
         .writable(args.writable)
         .dotfiles(args.dotfiles);
-    if let Some(path) = &args.ready_file {
-        ReadyFile::prepare(path)?;
-    }
     let wanted = args.addresses()?;
     let (tls, own) = args.tls(&wanted)?;
     // Before anything listens: a signal from now on is a request to stop.
-    let signals = Signals::new([SIGTERM, SIGINT])
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|error| unexpected("cannot catch signals", &error))?;
     // An upload beyond RLIMIT_FSIZE is that upload's error, not the end of the process.
     signal_hook::flag::register(SIGXFSZ, Arc::default())
@@ -170,7 +160,6 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
     let listeners = bind(&wanted)?;
     let server = Server::from_listeners(listeners, tls).limits(args.limits());
     let bound = server.local_addrs().map_err(|error| unexpected("cannot tell the port", &error))?;
-    stop_on_signal(signals, server.handle())?;
 
     let urls: Vec<String> = bound.iter().map(url).collect();
     let ready = Ready {
@@ -186,12 +175,17 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
     args.announce(&urls, own.as_ref());
     let ready_file =
         args.ready_file.as_deref().map(|path| ReadyFile::write(path, &ready)).transpose()?;
-    let cut_off = server.serve(handler).map_err(|error| unexpected("cannot serve", &error))?;
-    drop(ready_file);
+    let ready_file = ready_file.map(Arc::new);
+    stop_on_signal(signals, server.handle(), ready_file.clone())?;
+    let served = server.serve(handler);
+    if let Some(file) = ready_file {
+        file.remove();
+    }
+    let cut_off = served.map_err(|error| unexpected("cannot serve", &error))?;
     if cut_off == 0 {
         return Ok(Exit::Done);
     }
-    log::warn!("{cut_off} connections were cut off at the drain deadline");
+    log::warn!("cut off at the drain deadline: {cut_off} open connections");
     Ok(Exit::Unexpected)
 }
 
@@ -359,18 +353,32 @@ fn url(address: &SocketAddr) -> String {
     }
 }
 
-/// The first SIGTERM or SIGINT lets open requests finish; the second ends the process at once.
-fn stop_on_signal(mut signals: Signals, handle: ServerHandle) -> Result<(), Report> {
+/// The first SIGTERM or SIGINT lets open requests finish; the second ends the process at once. SIGHUP
+/// changes nothing: whoever sends it out of habit must not stop the service.
+///
+/// Nothing here waits for anybody: a log that nobody reads must not keep the server from stopping.
+fn stop_on_signal(
+    mut signals: Signals,
+    handle: ServerHandle,
+    ready_file: Option<Arc<ReadyFile>>,
+) -> Result<(), Report> {
     let watch = move || {
-        let mut signals = signals.forever();
-        if signals.next().is_some() {
-            log::info!("stopping; once more to stop at once");
-            handle.stop();
-        }
-        match signals.next() {
-            Some(SIGINT) => std::process::exit(Exit::Interrupted.code().into()),
-            Some(_) => std::process::exit(Exit::Terminated.code().into()),
-            None => {}
+        let mut stopping = false;
+        for signal in signals.forever() {
+            if signal == SIGHUP {
+                say("SIGHUP: nothing is reloaded in this version; restart for new certificates");
+            } else if !stopping {
+                stopping = true;
+                handle.stop();
+                say("stopping; once more to stop at once");
+            } else {
+                if let Some(file) = &ready_file {
+                    file.remove();
+                }
+                let interrupted = signal == SIGINT;
+                let exit = if interrupted { Exit::Interrupted } else { Exit::Terminated };
+                std::process::exit(exit.code().into());
+            }
         }
     };
     std::thread::Builder::new()
@@ -378,6 +386,11 @@ fn stop_on_signal(mut signals: Signals, handle: ServerHandle) -> Result<(), Repo
         .spawn(watch)
         .map(drop)
         .map_err(|error| unexpected("cannot start a thread", &error))
+}
+
+/// Logs from a thread of its own.
+fn say(text: &'static str) {
+    let _ = std::thread::Builder::new().spawn(move || log::info!("{text}"));
 }
 
 fn unexpected(message: &str, error: &io::Error) -> Report {

@@ -2,22 +2,27 @@
 //! given none.
 
 use jiff::Timestamp;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
 use sealpair_common::exit::Exit;
 use sealpair_common::pki::{
-    Authority, AuthorityOptions, CertificateFacts, LeafRequest, Overwrite, PkiError, Renewal,
-    files, read,
+    Authority, AuthorityOptions, CertificateFacts, LeafRequest, Overwrite, PkiError, Renewal, files,
 };
 use sealpair_common::report::Report;
+use sealpair_common::tls::Identity;
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A certificate of ours that ends within this time is replaced at the next start: a third of its 90
 /// days, as ACME clients do.
 const RENEW_WITHIN: Duration = Duration::from_secs(30 * 86_400);
+
+/// How long another server may take to make what is missing: an RSA key would need a second or two.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
 
 /// The files of the state directory.
 #[derive(Debug)]
@@ -79,12 +84,10 @@ impl State {
     /// Whether the certificate can be used as it is. One that cannot be read is replaced like one that
     /// is not there: it is ours, and holds nothing that a new one does not.
     fn is_current(&self, authority: &Authority, names: &[String]) -> bool {
-        let Ok(certificates) = read::read_certificates(&self.cert, None) else {
+        let Ok(identity) = Identity::from_pem_files(&self.cert, &self.key, None) else {
             return false;
         };
-        let (Some(leaf), true) = (certificates.first(), self.key.exists()) else {
-            return false;
-        };
+        let leaf = identity.certificate();
         let ours = authority
             .certificate()
             .public_key()
@@ -108,9 +111,27 @@ fn alternative_name(name: &str) -> String {
 fn lock(dir: &Path) -> Result<File, Report> {
     let path = dir.join("lock");
     let locked = || -> io::Result<File> {
-        let file = File::options().create(true).truncate(false).write(true).open(&path)?;
-        flock(&file, FlockOperation::LockExclusive)?;
-        Ok(file)
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            // Neither follow a link nor wait for the reader of a FIFO that stands here instead.
+            .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
+            .open(&path)?;
+        let deadline = Instant::now() + LOCK_WAIT;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(file),
+                Err(Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(Errno::WOULDBLOCK) => {
+                    let text = "another process has held it for ten seconds";
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     };
     locked().map_err(|error| {
         Report::new(Exit::Configuration, "state-dir", format!("cannot lock {}", path.display()))

@@ -7,6 +7,7 @@ pub mod files;
 mod listing;
 mod lookup;
 pub mod path;
+mod precondition;
 mod remove;
 mod representation;
 mod temporary;

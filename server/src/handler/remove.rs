@@ -4,7 +4,7 @@ use super::beneath::{Resolved, Root};
 use super::failure;
 use super::path::{FilePath, PathError};
 use super::temporary::sync_folder;
-use super::upload::{split, write_path_error};
+use super::upload::{check_preconditions, split, write_path_error};
 use crate::http::Rejection;
 use crate::message::{Request, Response};
 use ::http::StatusCode;
@@ -42,6 +42,7 @@ pub(super) fn delete(
         FileType::Symlink => return conflict("a symbolic link is not deleted"),
         _ => return Err(NOT_FOUND),
     }
+    check_preconditions(root, &path, request.headers())?;
     match unlinkat(&folder, name, AtFlags::empty()) {
         Ok(()) => {}
         Err(Errno::NOENT) => return Err(NOT_FOUND),

@@ -3,7 +3,9 @@
 use super::beneath::Folder;
 use super::path::UPLOAD_PREFIX;
 use rustix::fd::AsFd;
-use rustix::fs::{AtFlags, Mode, OFlags, fchmod, fsync, openat, renameat, unlinkat};
+use rustix::fs::{
+    AtFlags, Mode, OFlags, RenameFlags, fchmod, fsync, openat, renameat_with, unlinkat,
+};
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};
@@ -48,15 +50,25 @@ impl<'f> TemporaryFile<'f> {
         &mut self.file
     }
 
-    /// Gives the file its mode and its name, replacing what has that name, durably.
+    /// Gives the file its mode and its name, durably, replacing what has that name unless it
+    /// `must_be_new`.
     ///
     /// First the content is brought to the disk, then the name is changed in one step, then the
     /// change of the name is brought to the disk: after a loss of power the name stands for the old
     /// content or the new, never for a part.
-    pub(super) fn persist(mut self, name: &OsStr, mode: Mode) -> io::Result<Metadata> {
+    pub(super) fn persist(
+        mut self,
+        name: &OsStr,
+        mode: Mode,
+        must_be_new: bool,
+    ) -> io::Result<Metadata> {
         fchmod(&self.file, mode)?;
         fsync(&self.file)?;
-        renameat(self.folder, &self.name, self.folder, name)?;
+        let flags = match must_be_new {
+            true => RenameFlags::NOREPLACE,
+            false => RenameFlags::empty(),
+        };
+        renameat_with(self.folder, &self.name, self.folder, name, flags)?;
         self.persisted = true;
         sync_folder(self.folder)?;
         self.file.metadata()
@@ -128,7 +140,7 @@ mod tests {
         assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
 
         let mode = Mode::from_raw_mode(0o640);
-        temporary.persist(OsStr::new("final"), mode).unwrap();
+        temporary.persist(OsStr::new("final"), mode, false).unwrap();
         assert_eq!(names(&path), ["final"]);
         let metadata = fs::metadata(path.path().join("final")).unwrap();
         assert_eq!(metadata.permissions().mode() & 0o777, 0o640);
@@ -154,7 +166,7 @@ mod tests {
         let (path, folder) = folder();
         fs::create_dir(path.path().join("taken")).unwrap();
         let temporary = TemporaryFile::create(&folder).unwrap();
-        assert!(temporary.persist(OsStr::new("taken"), Mode::RUSR).is_err());
+        assert!(temporary.persist(OsStr::new("taken"), Mode::RUSR, false).is_err());
         assert_eq!(names(&path), ["taken"]);
     }
 

@@ -11,6 +11,7 @@
 use super::beneath::{Folder, Resolved, Root};
 use super::failure;
 use super::path::{FilePath, PathError};
+use super::precondition;
 use super::representation::entity_tag;
 use super::temporary::TemporaryFile;
 use crate::http::Rejection;
@@ -48,12 +49,20 @@ pub(super) fn put(
         Err(error) => return Err(write_path_error(error)),
     };
     let old_mode = replaced_mode(&folder, name)?;
+    check_preconditions(root, &path, request.headers())?;
+    let must_be_new = precondition::must_be_new(request.headers());
     check_room(&folder, request.body().length())?;
 
     let mut temporary = TemporaryFile::create(&folder).map_err(write_failed)?;
     copy(request.body(), temporary.file())?;
     let mode = old_mode.unwrap_or_else(|| Mode::from_raw_mode(0o666 & !umask()));
-    let metadata = temporary.persist(name, mode).map_err(write_failed)?;
+    let metadata = match temporary.persist(name, mode, must_be_new) {
+        // Somebody was faster.
+        Err(error) if must_be_new && error.kind() == ErrorKind::AlreadyExists => {
+            return Err(precondition::FAILED);
+        }
+        result => result.map_err(write_failed)?,
+    };
 
     let mut response = Response::new(match old_mode {
         Some(_) => StatusCode::NO_CONTENT,
@@ -90,6 +99,21 @@ pub(super) fn write_path_error(error: PathError) -> Rejection {
             Rejection::new(StatusCode::FORBIDDEN, "the server may not write in this folder")
         }
         error => error.into(),
+    }
+}
+
+/// Refuses a change of a file that is not what the request expects.
+pub(super) fn check_preconditions(
+    root: &Root,
+    path: &FilePath,
+    headers: &HeaderMap,
+) -> Result<(), Rejection> {
+    if !precondition::is_conditional(headers) {
+        return Ok(());
+    }
+    match root.resolve(path.as_path()) {
+        Ok(Resolved::File(file)) => precondition::check(headers, Some(file.metadata())),
+        _ => precondition::check(headers, None),
     }
 }
 

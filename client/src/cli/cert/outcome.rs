@@ -1,7 +1,7 @@
 //! What a command has to say, for people and for scripts.
 
 use jiff::Timestamp;
-use sealpair_common::escape::Escaped;
+use sealpair_common::escape::{Escaped, json_line};
 use sealpair_common::exit::Exit;
 use sealpair_common::pki::CertificateFacts;
 use sealpair_common::report::Report;
@@ -26,7 +26,7 @@ impl Outcome {
         let written = if json {
             // The document is the answer; the text is a courtesy.
             let _ = io::stderr().write_all(self.text.as_bytes());
-            writeln!(stdout, "{}", self.document)
+            writeln!(stdout, "{}", json_line(&self.document))
         } else {
             stdout.write_all(self.text.as_bytes())
         };
