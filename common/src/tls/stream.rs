@@ -228,10 +228,12 @@ impl Write for TlsStream {
 }
 
 impl Drop for TlsStream {
-    /// close_notify is always sent, so that the peer can tell an end from a cut. It may not hold the
-    /// thread for long.
+    /// close_notify is always sent, so that the peer can tell an end from a cut; but not in a panic,
+    /// which is a cut. It may not hold the thread for long.
     fn drop(&mut self) {
-        if !self.closed && !self.broken && !self.inner.get_ref().has_ended() {
+        if std::thread::panicking() {
+            self.abort();
+        } else if !self.closed && !self.broken && !self.inner.get_ref().has_ended() {
             self.set_writing(Patience::for_next(FAREWELL));
             let _ = self.close();
         }
