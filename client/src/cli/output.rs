@@ -6,7 +6,7 @@ use rustix::fs::{Access, access};
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
 use std::fs::{self, File, Permissions};
-use std::io::{self, Stdout, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use tempfile::{Builder, NamedTempFile};
@@ -21,23 +21,23 @@ pub(crate) enum Output {
         /// The name it will have, with symbolic links followed.
         target: PathBuf,
     },
-    /// A device, FIFO, terminal or descriptor: written through, never replaced.
+    /// A device, FIFO, terminal or descriptor, such as standard output: written through, never
+    /// replaced.
     Through {
         /// What is written to.
         file: File,
         /// Its name.
         path: PathBuf,
     },
-    /// Standard output.
-    Standard(Stdout),
 }
+
+/// Standard output, as `-o` names it.
+const STANDARD: &str = "-";
 
 impl Output {
     /// Opens the place that `-o` names; standard output for none and for `-`.
     pub(crate) fn open(path: Option<&Path>) -> Result<Self, Report> {
-        let Some(path) = path.filter(|path| *path != Path::new("-")) else {
-            return Ok(Self::Standard(io::stdout()));
-        };
+        let path = path.unwrap_or_else(|| Path::new(STANDARD));
         Self::open_file(path).map_err(|error| failed(path, &error))
     }
 
@@ -45,7 +45,7 @@ impl Output {
         let through = |file: File| Ok(Self::Through { file, path: path.to_owned() });
         // Names of descriptors that are open already: replacing the file behind one would leave
         // whoever opened it with the old one, and opening it again would begin at its start.
-        if path == Path::new("/dev/stdout") {
+        if path == Path::new(STANDARD) || path == Path::new("/dev/stdout") {
             return through(rustix::stdio::stdout().try_clone_to_owned()?.into());
         }
         if path == Path::new("/dev/stderr") {
@@ -115,7 +115,6 @@ impl Output {
                 saved.map_err(|error| failed(&target, &error))
             }
             Self::Through { mut file, path } => file.flush().map_err(|error| failed(&path, &error)),
-            Self::Standard(mut out) => out.flush().map_err(|error| failed(Path::new("-"), &error)),
         }
     }
 
@@ -124,12 +123,11 @@ impl Output {
         match self {
             Self::File { target, .. } => target,
             Self::Through { path, .. } => path,
-            Self::Standard(_) => Path::new("-"),
         }
     }
 
     pub(crate) fn is_standard(&self) -> bool {
-        matches!(self, Self::Standard(_))
+        self.name() == Path::new(STANDARD)
     }
 
     /// Writes all of it.
@@ -137,7 +135,6 @@ impl Output {
         let written = match self {
             Self::File { temporary, .. } => temporary.write_all(bytes),
             Self::Through { file, .. } => file.write_all(bytes),
-            Self::Standard(out) => out.lock().write_all(bytes),
         };
         written.map_err(|error| failed(self.name(), &error))
     }
@@ -172,7 +169,7 @@ fn root_cause(error: &io::Error) -> String {
 }
 
 fn failed(path: &Path, error: &io::Error) -> Report {
-    let name = if path == Path::new("-") {
+    let name = if path == Path::new(STANDARD) {
         "standard output".to_owned()
     } else {
         path.display().to_string()
