@@ -101,6 +101,21 @@ pub fn parse_duration(text: &str) -> Result<Duration, InvalidQuantity> {
     Duration::try_from_secs_f64(seconds).map_err(|_| invalid())
 }
 
+/// Parses a time span that must have a unit: where days are meant, a bare `30` must not be seconds.
+///
+/// # Errors
+///
+/// As [`parse_duration`], and for a number alone.
+pub fn parse_duration_with_unit(text: &str) -> Result<Duration, InvalidQuantity> {
+    if text.trim().ends_with(|c: char| c.is_ascii_alphabetic()) {
+        return parse_duration(text);
+    }
+    Err(InvalidQuantity {
+        text: text.to_owned(),
+        expected: "a time with a unit, such as 12h or 30d",
+    })
+}
+
 /// Displays a number of bytes in the largest binary unit that keeps it at one or more.
 #[derive(Clone, Copy, Debug)]
 pub struct Size(pub u64);
@@ -177,6 +192,13 @@ mod tests {
         for text in ["", "s", "-5s", "1w", "nan", "inf", "1e9", "999999d", ".", "1.2.3s"] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_unit_may_be_demanded() {
+        assert_eq!(parse_duration_with_unit("30d"), parse_duration("30d"));
+        assert!(parse_duration_with_unit("30").is_err());
+        assert!(parse_duration_with_unit("").is_err());
     }
 
     #[test]

@@ -22,7 +22,7 @@ use sealpair_common::pki::{
     PkiError, Renewal,
 };
 use sealpair_common::report::Report;
-use sealpair_common::units::parse_duration;
+use sealpair_common::units::parse_duration_with_unit;
 use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -119,7 +119,7 @@ pub(crate) struct Check {
     #[command(flatten)]
     source: Source,
     /// How long before its end a certificate is due
-    #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = parse_duration_with_unit)]
     within: Duration,
 }
 
@@ -147,7 +147,9 @@ impl Source {
 ///
 /// Without `json` the human text goes to standard output; with it, one JSON document does, and the
 /// human text goes to standard error.
-pub(crate) fn run(command: &CertCommand, json: bool) -> Result<Exit, Report> {
+///
+/// `quiet` leaves out the text that reports what was done; what was asked to be shown is shown.
+pub(crate) fn run(command: &CertCommand, json: bool, quiet: bool) -> Result<Exit, Report> {
     let now = Timestamp::now();
     let outcome = match command {
         CertCommand::Init(init) => init.run(now),
@@ -155,7 +157,9 @@ pub(crate) fn run(command: &CertCommand, json: bool) -> Result<Exit, Report> {
         CertCommand::Show(show) => show.run(now),
         CertCommand::Check(check) => check.run(now),
     };
-    outcome.map_err(|error| error.report())?.print(json)
+    let shown = matches!(command, CertCommand::Show(_)) && !json;
+    let quiet = quiet && !shown;
+    outcome.map_err(|error| error.report())?.print(json, quiet)
 }
 
 impl Init {
@@ -330,8 +334,12 @@ impl Check {
             source: None,
         })?;
         let renewal = facts.renewal(now, self.within);
+        let expired = facts.ends().is_some_and(|end| end <= now);
+        let not_yet_valid = all.iter().any(|f| f.starts().is_some_and(|start| start > now));
         let (exit, verdict) = match renewal {
+            Renewal::Due if expired => (Exit::Unexpected, "Expired: renewal is overdue"),
             Renewal::Due => (Exit::Unexpected, "Renewal is due"),
+            Renewal::Fine if not_yet_valid => (Exit::Done, "Not yet valid; no renewal is due"),
             Renewal::Fine => (Exit::Done, "No renewal is due"),
         };
         let left = facts.ends().map(|end| end.duration_since(now).as_secs());
@@ -348,6 +356,8 @@ impl Check {
                 "schema": "sealpair.cert-check/1",
                 "file": shown_path(&self.source.file),
                 "renewal": renewal,
+                "expired": expired,
+                "not_yet_valid": not_yet_valid,
                 "within_seconds": self.within.as_secs(),
                 "certificates": all.len(),
                 "ends_first": {

@@ -29,15 +29,15 @@ use sealpair_common::report::Report;
     version = sealpair_common::tls::version_line(env!("CARGO_PKG_VERSION")), about, arg_required_else_help = true)]
 pub(crate) struct Cli {
     /// Print one JSON document on standard output, and everything else on standard error
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "General options")]
     pub(crate) json: bool,
 
-    /// Say nothing on standard error unless something fails
-    #[arg(short, long, global = true)]
+    /// Say nothing about what went well
+    #[arg(short, long, global = true, help_heading = "General options")]
     quiet: bool,
 
     /// Show the connection's facts and the response head on standard error
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = "General options")]
     verbose: bool,
 
     #[command(subcommand)]
@@ -74,6 +74,6 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit, Report> {
         Command::Head(args) => head::run(args, voice),
         Command::Delete(args) => delete::run(args, voice),
         Command::Request(args) => request::run(args, voice),
-        Command::Cert(command) => cert::run(command, cli.json),
+        Command::Cert(command) => cert::run(command, cli.json, cli.quiet),
     }
 }

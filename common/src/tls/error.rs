@@ -138,13 +138,19 @@ impl ConfigError {
             }
             Self::Malformed { path, what, source } => {
                 let path = path.display();
+                let errors = source.as_ref().map(ErrorStack::errors).unwrap_or_default();
+                let unsupported = errors.iter().any(|error| error.reason() == Some("unsupported"));
                 let report = new("malformed", format!("{path} holds no usable {what}"))
-                    .remedy(
-                        "check that it is the right file, in PEM unless the option says otherwise",
-                    )
-                    .detail("file", path.to_string());
+                    .detail("file", path.to_string())
+                    .remedy(match unsupported {
+                        true => {
+                            "it uses an algorithm that this OpenSSL does not have, as old PKCS#12 \
+                             files do: convert it with `openssl pkcs12 -legacy`"
+                        }
+                        false => "check that it is the right file, in the format that is asked for",
+                    });
                 match source {
-                    Some(stack) if !stack.errors().is_empty() => report.explain(stack.to_string()),
+                    Some(stack) if !errors.is_empty() => report.explain(stack.to_string()),
                     _ => report,
                 }
             }

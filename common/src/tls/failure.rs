@@ -19,7 +19,7 @@ use std::io;
 ///
 /// Cheap to move: the facts are boxed. It travels inside an [`io::Error`] where an interface demands
 /// one; [`Failure::of`] takes it out again.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Failure(Box<Inner>);
 
 #[derive(Clone, Debug)]
@@ -301,9 +301,12 @@ impl Failure {
             Reason::PeerCertificateName => format!("{whose} is for another name"),
             Reason::PeerCertificatePin => format!("{whose} does not have a pinned key"),
             Reason::PeerCertificateRevoked => format!("{whose} is revoked"),
-            Reason::PeerCertificateRevocationUnknown => {
-                format!("whether {whose} is revoked cannot be determined")
-            }
+            Reason::PeerCertificateRevocationUnknown => match verdict {
+                Some(verdict) => {
+                    format!("whether {whose} is revoked cannot be determined: {}", verdict.rule())
+                }
+                None => format!("whether {whose} is revoked cannot be determined"),
+            },
             Reason::PeerCertificateSelfSigned => {
                 format!("{whose} is self-signed and not trusted")
             }
@@ -340,11 +343,27 @@ impl Failure {
             }
             Reason::Alert(_) if client => "look at the server's log: it knows why it refused",
             Reason::OwnCertificateMissing => "give --cert FILE and --key FILE",
+            // RFC 8446 section 6.2 has the meanings.
+            Reason::OwnCertificateRefused(43) if client => {
+                "use one that is for client authentication (sealpair cert issue --client)"
+            }
+            Reason::OwnCertificateRefused(44) if client => "it is revoked: get a new one",
+            Reason::OwnCertificateRefused(45) if client => {
+                "renew it if it has ended (sealpair cert check); otherwise the server's revocation \
+                 list may have"
+            }
             Reason::OwnCertificateRefused(_) if client => {
                 "use a certificate from an authority that the server trusts, and look at its log"
             }
-            Reason::OwnCertificateRefused(_) => {
+            Reason::OwnCertificateRefused(44) => "our certificate is revoked: get a new one",
+            Reason::OwnCertificateRefused(45) => {
+                "our certificate, or the client's revocation list, has ended: sealpair cert check"
+            }
+            Reason::OwnCertificateRefused(48) => {
                 "the client does not trust our authority: give it the CA file"
+            }
+            Reason::OwnCertificateRefused(_) => {
+                "often a name or a pin that the client did not find: its own message says which"
             }
             Reason::PeerCertificateMissing => {
                 "the client must present a certificate from an authority in --client-ca"
@@ -385,6 +404,14 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.report().fmt(f)
+    }
+}
+
+impl fmt::Debug for Failure {
+    /// As it is displayed: a `main` that returns an error prints it in this form, and the explanation
+    /// is what whoever sees it needs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

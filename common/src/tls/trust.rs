@@ -6,6 +6,7 @@
 use super::error::ConfigError;
 use super::identity::{malformed, read_file};
 use crate::pki::CertificateFacts;
+use openssl::asn1::Asn1Time;
 use openssl::base64;
 use openssl::hash::MessageDigest;
 use openssl::sha::sha256;
@@ -113,6 +114,7 @@ impl Trust {
             let (lists, bytes) = crls(path)?;
             digest.update(&sha256(&bytes));
             for list in &lists {
+                warn_if_ended(path, list);
                 crate::ffi::add_crl(&mut store, list)?;
             }
             flags |= X509VerifyFlags::CRL_CHECK | X509VerifyFlags::CRL_CHECK_ALL;
@@ -182,6 +184,19 @@ fn crls(path: &Path) -> Result<(Vec<X509Crl>, Vec<u8>), ConfigError> {
         return Err(malformed(path, WHAT, None));
     }
     Ok((lists, pem))
+}
+
+/// With a list that has ended everybody is refused; whoever starts a service with one must know.
+fn warn_if_ended(path: &Path, list: &X509Crl) {
+    let ended = list.next_update().zip(Asn1Time::days_from_now(0).ok());
+    if let Some((end, now)) = ended
+        && *end < *now
+    {
+        log::warn!(
+            "the revocation list {} ended on {end}: it will refuse everybody",
+            path.display()
+        );
+    }
 }
 
 /// The SHA-256 of a public key (SubjectPublicKeyInfo, as in RFC 7469 and curl's `--pinnedpubkey`).

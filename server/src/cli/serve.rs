@@ -6,11 +6,13 @@
 use super::ready::{Module, Ready, ReadyFile};
 use super::state::{self, State};
 use clap::{Args, ValueEnum};
+use jiff::Timestamp;
 use sealpair_common::escape::Escaped;
 use sealpair_common::exit::Exit;
+use sealpair_common::pki::CertificateFacts;
 use sealpair_common::report::Report;
 use sealpair_common::tls::{
-    ClientAuth, Policy, ServerTls, Trust, fips, openssl_version, passphrase_file,
+    ClientAuth, Identity, Policy, ServerTls, Trust, fips, openssl_version, passphrase_file,
 };
 use sealpair_common::units::{parse_duration, parse_rate, parse_size};
 use sealpair_server::handler::FileHandler;
@@ -24,7 +26,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Serve a directory over HTTPS.
+/// Serve a directory over HTTPS; a folder's index.html stands for its listing.
+///
+/// What is logged on standard error is set by RUST_LOG (error, warn, info, debug; default info).
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
     /// The directory to serve
@@ -274,10 +278,38 @@ impl ServeArgs {
             trust = trust.crl_file(crl);
         }
         let tls = builder.client_auth(auth, trust).build().map_err(|error| error.report())?;
+        for identity in tls.identities() {
+            self.warn_about(identity);
+        }
         if let Some(state) = &mut own {
             state.unlock();
         }
         Ok((tls, own))
+    }
+
+    /// Says what clients will object to, or the policy's source advises against. It is no reason not to
+    /// start: a test may want just that.
+    fn warn_about(&self, identity: &Identity) {
+        let file = identity.file().display();
+        let facts = CertificateFacts::of(identity.certificate());
+        let now = Timestamp::now();
+        let (Some(starts), Some(ends)) = (facts.starts(), facts.ends()) else {
+            return log::warn!("the validity of {file} cannot be read");
+        };
+        if ends <= now {
+            log::warn!("{file} expired on {ends}: clients will refuse it");
+        } else if starts > now {
+            log::warn!("{file} is valid from {starts} on: clients will refuse it until then");
+        }
+        let Ok(parameters) = self.policy.parameters() else { return };
+        let days = ends.duration_since(starts).as_hours() / 24;
+        if days > i64::from(parameters.lifetime_days) {
+            log::warn!(
+                "{file} is valid for {days} days; {} advises {} at most",
+                parameters.source,
+                parameters.lifetime_days,
+            );
+        }
     }
 
     /// One line for each listener on standard output, for people.

@@ -32,6 +32,8 @@ const SCHEMA: &str = "sealpair.listing/1";
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;margin:2rem}\
     table{border-collapse:collapse}td,th{padding:.1rem 1.5rem .1rem 0;text-align:left}\
+    td{white-space:nowrap}td:first-child{white-space:normal;overflow-wrap:anywhere}\
+    :root{color-scheme:light dark}\
     td.n{text-align:right;font-variant-numeric:tabular-nums}";
 
 /// No script, no request, no frame, no form; the style stands in the page.

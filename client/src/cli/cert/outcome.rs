@@ -20,15 +20,17 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    /// The text to standard output, or the document there and the text to standard error.
-    pub(super) fn print(&self, json: bool) -> Result<Exit, Report> {
+    /// The text to standard output, or the document there and the text to standard error; no text if
+    /// `quiet`.
+    pub(super) fn print(&self, json: bool, quiet: bool) -> Result<Exit, Report> {
+        let text = if quiet { "" } else { self.text.as_str() };
         let mut stdout = io::stdout().lock();
         let written = if json {
             // The document is the answer; the text is a courtesy.
-            let _ = io::stderr().write_all(self.text.as_bytes());
+            let _ = io::stderr().write_all(text.as_bytes());
             writeln!(stdout, "{}", json_line(&self.document))
         } else {
-            stdout.write_all(self.text.as_bytes())
+            stdout.write_all(text.as_bytes())
         };
         match written.and_then(|()| stdout.flush()) {
             // `| head` has seen enough; the work is done.

@@ -1,5 +1,5 @@
 //! A server that greets its clients by the name in their certificate:
-//! `cargo run --example mutual_tls -- server.pem server.key ca.pem`, then
+//! `cargo run --example mutual_tls_server -- server.pem server.key ca.pem`, then
 //! `sealpair get --ca ca.pem --cert alice.pem --key alice.key https://localhost:4443/`.
 
 use sealpair_common::tls::{ClientAuth, ServerTls, Trust};
@@ -9,7 +9,7 @@ use std::error::Error;
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let (Some(cert), Some(key), Some(ca)) = (args.next(), args.next(), args.next()) else {
-        return Err("usage: mutual_tls CERT KEY CLIENT_CA [ADDRESS]".into());
+        return Err("usage: mutual_tls_server CERT KEY CLIENT_CA [ADDRESS]".into());
     };
     let address = args.next().unwrap_or_else(|| "localhost:4443".to_owned());
 

@@ -1,4 +1,4 @@
-//! A client that shows its own certificate, and explains a refusal: `cargo run --example mutual_tls --
+//! A client that shows its own certificate, and explains a refusal: `cargo run --example mutual_tls_client --
 //! ca.pem alice.pem alice.key https://localhost:4443/`.
 
 use sealpair_client::{Phase, agent, report};
@@ -8,7 +8,7 @@ use std::error::Error;
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [ca, cert, key, url] = &args[..] else {
-        return Err("usage: mutual_tls CA CERT KEY URL".into());
+        return Err("usage: mutual_tls_client CA CERT KEY URL".into());
     };
 
     let tls = ClientTls::builder().trust_file(ca).identity_pem(cert, key).build()?;
