@@ -28,3 +28,8 @@ pub use program::{Ended, Run, Running};
 pub use raw::{End, RawClient, RawResponse};
 pub use server::{SealpairServer, ServerBuilder};
 pub use waiting::{DEADLINE, settles, settles_at};
+
+/// The Rust of the README, as documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

@@ -139,7 +139,8 @@ impl ConfigError {
             Self::Malformed { path, what, source } => {
                 let path = path.display();
                 let errors = source.as_ref().map(ErrorStack::errors).unwrap_or_default();
-                let unsupported = errors.iter().any(|error| error.reason() == Some("unsupported"));
+                let unsupported = what.starts_with("PKCS#12")
+                    && errors.iter().any(|error| error.reason() == Some("unsupported"));
                 let report = new("malformed", format!("{path} holds no usable {what}"))
                     .detail("file", path.to_string())
                     .remedy(match unsupported {
