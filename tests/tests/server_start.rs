@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use rustix::process::Signal;
 use sealpair_common::pki::{
     Authority, AuthorityOptions, CertificateFacts, LeafRequest, Overwrite, read,
 };
@@ -241,9 +242,30 @@ fn an_old_ready_file_is_replaced() {
         let ready: serde_json::Value = serde_json::from_slice(&fs::read(&old).unwrap()).unwrap();
         ready["pid"] == pid
     });
-    process.signal(rustix::process::Signal::TERM);
+    process.signal(Signal::TERM);
     process.wait().expect_success();
     assert!(!old.exists());
+}
+
+#[test]
+fn a_start_that_fails_leaves_another_servers_ready_file_and_removes_a_dead_ones() {
+    let mut running = SealpairServer::start(|server| server);
+    let taken = running.address().to_string();
+    let file = running.ready_file();
+    let fail = || {
+        let run = Run::of("sealpair-server").arg("serve").arg(running.root());
+        let run = run.args(["--listen", &taken, "--state-dir"]).arg(running.state());
+        run.args(["--policy", "cnsa2", "--ready-file"]).arg(&file).run().expect_code(3);
+    };
+    fail();
+    assert!(file.exists(), "the server that runs is ready all the same");
+    running.signal(Signal::KILL);
+    running.wait();
+    assert!(file.exists());
+    let root = file.parent().unwrap();
+    let run = Run::of("sealpair-server").args(["serve", "--policy", "cnsa2", "--ready-file"]);
+    run.arg(&file).current_dir(root).run().expect_code(3);
+    assert!(!file.exists(), "a script must not take it for this one's");
 }
 
 #[test]

@@ -10,6 +10,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+/// The version of the document.
+pub(crate) const SCHEMA: &str = "sealpair.ready/1";
+
 /// What the ready file says.
 #[derive(Debug, Serialize)]
 pub(crate) struct Ready<'a> {
@@ -51,6 +54,22 @@ impl ReadyFile {
             .map_err(|error| failed(path, &error))?;
         let identity = identity(path).map_err(|error| failed(path, &error))?;
         Ok(Self { path: path.to_owned(), identity })
+    }
+
+    /// Removes what a run that was killed has left: a script must not take it for this one's. The file of
+    /// a server that runs is left alone.
+    pub(crate) fn remove_stale(path: &Path) {
+        let pid = fs::read(path).ok().and_then(|text| {
+            let ready: serde_json::Value = serde_json::from_slice(&text).ok()?;
+            ready["schema"].as_str().filter(|schema| *schema == SCHEMA)?;
+            ready["pid"].as_u64()
+        });
+        let Some(pid) = pid else { return };
+        // The number may be another program's by now.
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        if !name.starts_with("sealpair") {
+            let _ = fs::remove_file(path);
+        }
     }
 
     /// Removes the file, if it is still this one.

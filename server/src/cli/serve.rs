@@ -3,7 +3,7 @@
 //! Everything that can be wrong is found before the first socket listens, and the ready file is written
 //! after the last one does.
 
-use super::ready::{Module, Ready, ReadyFile};
+use super::ready::{Module, Ready, ReadyFile, SCHEMA};
 use super::state::{self, State};
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
@@ -142,6 +142,9 @@ fn parse_count(text: &str) -> Result<usize, String> {
 
 /// Serves until a signal says stop.
 pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
+    if let Some(path) = &args.ready_file {
+        ReadyFile::remove_stale(path);
+    }
     if args.fips {
         fips::require()?;
     }
@@ -167,7 +170,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
 
     let urls: Vec<String> = bound.iter().map(url).collect();
     let ready = Ready {
-        schema: "sealpair.ready/1",
+        schema: SCHEMA,
         pid: std::process::id(),
         url: urls.first().map(String::as_str).unwrap_or_default(),
         listen: bound.iter().map(ToString::to_string).collect(),
