@@ -81,3 +81,27 @@ load helper
     fi
     stop_server
 }
+
+@test "a progress bar on a terminal, none in a pipe" {
+    start_server
+    truncate -s 512M files/big
+    # script(1) gives the program a terminal.
+    script -qec "sealpair get --ca '$ca' '$url/big' -o /dev/null" terminal >/dev/null
+    grep -q 'of 512.00 MiB' terminal
+    sealpair get --ca "$ca" "$url/big" -o /dev/null 2>pipe
+    [ "$(wc -l <pipe)" = 1 ]
+    run grep -q ' of ' pipe
+    [ "$status" -ne 0 ]
+    stop_server
+}
+
+@test "a terminal as output is written through, with no bar between" {
+    start_server
+    echo 'plain text' >files/a
+    for output in "" "-o /dev/tty"; do
+        script -qec "sealpair get --ca '$ca' '$url/a' $output" terminal >/dev/null
+        grep -q 'plain text' terminal
+    done
+    [ -c /dev/tty ]
+    stop_server
+}
