@@ -223,6 +223,22 @@ fn the_ready_file_says_where_and_what_and_goes_with_the_server() {
 }
 
 #[test]
+fn the_url_leads_to_its_listener_whatever_the_address() {
+    let mut addresses = vec!["127.0.0.1:0", "127.0.0.2:0", "0.0.0.0:0"];
+    // Containers often have no IPv6 at all.
+    match TcpListener::bind("[::1]:0") {
+        Ok(_) => addresses.extend(["[::1]:0", "[::]:0"]),
+        Err(error) => eprintln!("without IPv6 on this machine: {error}"),
+    }
+    for address in addresses {
+        let server = server().listen(address).file("a", "hello").start();
+        let url = format!("{}/a", server.ready()["url"].as_str().unwrap());
+        let got = Run::of("sealpair").args(["get", &url, "--ca"]).arg(server.ca()).run();
+        assert_eq!(got.expect_success().stdout, b"hello", "{address}: {url}");
+    }
+}
+
+#[test]
 fn an_old_ready_file_is_replaced() {
     let builder = server();
     let old = builder.dir().join("old.json");

@@ -21,7 +21,7 @@ use signal_hook::consts::signal::SIGXFSZ;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::{self, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -381,12 +381,16 @@ fn bind(wanted: &[Vec<SocketAddr>]) -> Result<Vec<TcpListener>, Report> {
         .collect()
 }
 
-/// The URL to reach a listener by, under a name that its certificate has.
+/// The URL to reach a listener by, under a name that its certificate has. `localhost` is 127.0.0.1
+/// everywhere; whether it is also ::1 depends on the machine.
 fn url(address: &SocketAddr) -> String {
     let port = address.port();
     match address.ip() {
-        ip if ip.is_loopback() || ip.is_unspecified() => format!("https://localhost:{port}"),
+        IpAddr::V4(Ipv4Addr::LOCALHOST | Ipv4Addr::UNSPECIFIED) => {
+            format!("https://localhost:{port}")
+        }
         IpAddr::V4(ip) => format!("https://{ip}:{port}"),
+        IpAddr::V6(ip) if ip.is_unspecified() => format!("https://[::1]:{port}"),
         IpAddr::V6(ip) => format!("https://[{ip}]:{port}"),
     }
 }
