@@ -48,10 +48,15 @@ pub struct EarlyAnswer {
 impl EarlyAnswer {
     /// Reads an answer of which perhaps only the beginning is there.
     pub(crate) fn parse(said: &[u8]) -> Option<Self> {
-        let rest = said.strip_prefix(b"HTTP/1.1 ")?;
+        let rest = said.strip_prefix(b"HTTP/1.1 ").or_else(|| said.strip_prefix(b"HTTP/1.0 "))?;
         let status = std::str::from_utf8(rest.get(..3)?).ok()?.parse().ok()?;
         let end = said.windows(4).position(|window| window == b"\r\n\r\n");
-        let text = end.map(|end| String::from_utf8_lossy(&said[end + 4..]).into_owned());
+        let text = end.and_then(|end| {
+            let head = String::from_utf8_lossy(&said[..end]).to_ascii_lowercase();
+            // Chunks, or whatever it is, would have to be decoded to be shown.
+            let plain = !head.contains("\r\ntransfer-encoding:");
+            plain.then(|| String::from_utf8_lossy(&said[end + 4..]).into_owned())
+        });
         Some(Self { status, text: text.unwrap_or_default() })
     }
 

@@ -31,6 +31,8 @@ use ureq::{Error, Timeout};
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// More than this of it is not read.
 const LONGEST_WORDS: usize = 64 << 10;
+/// An interim response that is longer is none.
+const LONGEST_INTERIM: usize = 16 << 10;
 
 /// Makes TLS connections for ureq. One agent per configuration: ureq's pool does not look at it.
 #[derive(Clone, Debug)]
@@ -117,6 +119,7 @@ impl<In: Transport> Connector<In> for TlsConnector {
             stream,
             session: Arc::new(session),
             buffers: LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size()),
+            expecting: false,
             unseen: false,
             _handle: handle,
         }))
@@ -172,8 +175,10 @@ pub struct TlsTransport {
     stream: Box<dyn Channel>,
     session: Arc<TlsSession>,
     buffers: LazyBuffers,
-    /// The input buffer holds an answer that came instead of "100 Continue". ureq has looked at it and
-    /// taken nothing, which its buffer takes for "more is needed".
+    /// The request asks for "100 Continue", and neither that nor an answer has come.
+    expecting: bool,
+    /// The input buffer holds the beginning of an answer that came instead. ureq looks at it and takes
+    /// nothing, which its buffer takes for "more is needed".
     unseen: bool,
     _handle: Arc<Interrupt>,
 }
@@ -205,29 +210,101 @@ impl TlsTransport {
         Ok(count)
     }
 
+    /// Waits for "100 Continue" or an answer. Interim responses are taken out of the input here: ureq
+    /// stumbles over those that have header fields, which RFC 9110 section 15.2 allows, and over any
+    /// before the 100.
+    fn await_continue(&mut self, timeout: &NextTimeout) -> Result<bool, Error> {
+        loop {
+            match interim(self.buffers.input()) {
+                Interim::Unclear => {}
+                Interim::None => {
+                    self.expecting = false;
+                    self.unseen = true;
+                    return Ok(true);
+                }
+                Interim::Head { status, length } => {
+                    self.buffers.input_consume(length);
+                    if status == 100 {
+                        self.expecting = false;
+                        return Err(Error::Timeout(Timeout::Await100));
+                    }
+                    continue;
+                }
+            }
+            self.stream.set_reading(patience(timeout)?);
+            match self.receive() {
+                Ok(0) => return Ok(false),
+                Ok(_) => {}
+                // A server that does not know the expectation: the content is sent all the same, unless
+                // it is the time for the whole that is over.
+                Err(error) if is_deadline(&error) && timeout.reason == Timeout::PerRead => {
+                    return Err(Error::Timeout(Timeout::Await100));
+                }
+                Err(error) => return Err(into_ureq(error, timeout)),
+            }
+        }
+    }
+
     /// A write has failed. A server that refuses says why before it closes (413, or under TLS 1.3 an
     /// alert about the client's certificate), and that is the better error: so it is read first. The
     /// rest of the content is not: there may be no end to it.
     fn hear_out(&mut self, error: &io::Error, timeout: &NextTimeout) -> Error {
         self.stream.set_reading(Patience::for_next(LAST_WORDS));
-        let mut said = Vec::new();
+        let mut said = self.buffers.input().to_vec();
         let mut piece = [0; 4 << 10];
-        loop {
+        while said.len() <= LONGEST_WORDS {
             match self.stream.read(&mut piece) {
                 Ok(0) => break,
                 Ok(count) => said.extend_from_slice(&piece[..count]),
                 Err(last) if said.is_empty() && is_alert(&last) => return into_ureq(last, timeout),
                 Err(_) => break,
             }
-            if said.len() > LONGEST_WORDS {
-                break;
-            }
         }
-        match EarlyAnswer::parse(&said) {
+        let mut rest = &said[..];
+        while let Interim::Head { length, .. } = interim(rest) {
+            rest = &rest[length..];
+        }
+        match EarlyAnswer::parse(rest) {
             Some(answer) => Error::Other(answer.into()),
             None => into_ureq(copy(error), timeout),
         }
     }
+}
+
+/// What stands at the beginning of an answer.
+#[derive(Debug, Eq, PartialEq)]
+enum Interim {
+    /// The whole head of an interim response (1xx), of so many bytes.
+    Head { status: u16, length: usize },
+    /// Something else.
+    None,
+    /// Too little to tell.
+    Unclear,
+}
+
+fn interim(input: &[u8]) -> Interim {
+    const VERSION: &[u8] = b"HTTP/1.1 1";
+    let known = input.len().min(VERSION.len());
+    if input[..known] != VERSION[..known] {
+        return Interim::None;
+    }
+    let end = input.windows(4).position(|window| window == b"\r\n\r\n");
+    let status = input.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+    match (end, status) {
+        // 101 is an answer: what follows is not HTTP any more.
+        (_, Some(101)) => Interim::None,
+        (Some(end), Some(status)) => Interim::Head { status, length: end + 4 },
+        // A head has its end within a few lines; ureq refuses one that has not.
+        (None, _) if input.len() <= LONGEST_INTERIM => Interim::Unclear,
+        _ => Interim::None,
+    }
+}
+
+/// Whether these bytes, which ureq sends, are a request head that asks for "100 Continue".
+fn asks_for_continue(output: &[u8]) -> bool {
+    const FIELD: &[u8] = b"\r\nexpect: 100-continue\r\n";
+    output.ends_with(b"\r\n\r\n")
+        && output.windows(FIELD.len()).any(|window| window.eq_ignore_ascii_case(FIELD))
 }
 
 impl Transport for TlsTransport {
@@ -236,24 +313,21 @@ impl Transport for TlsTransport {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        self.unseen = false;
+        self.expecting = asks_for_continue(&self.buffers.output()[..amount]);
         let timeout = timeout.for_write();
         self.stream.set_writing(patience(&timeout)?);
-        match self.send(amount) {
-            Ok(()) => Ok(()),
-            Err(error) if is_deadline(&error) => Err(into_ureq(error, &timeout)),
-            Err(error) => Err(self.hear_out(&error, &timeout)),
-        }
+        self.send(amount).map_err(|error| self.hear_out(&error, &timeout))
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        let expects_100 = timeout.reason == Timeout::Await100;
-        if std::mem::replace(&mut self.unseen, expects_100)
-            && !expects_100
-            && !self.buffers.input().is_empty()
-        {
+        if std::mem::take(&mut self.unseen) && !self.buffers.input().is_empty() {
             return Ok(true);
         }
         let timeout = timeout.for_read();
+        if self.expecting {
+            return self.await_continue(&timeout);
+        }
         self.stream.set_reading(patience(&timeout)?);
         let count = self.receive().map_err(|error| into_ureq(error, &timeout))?;
         Ok(count > 0)
@@ -307,5 +381,37 @@ fn copy(error: &io::Error) -> io::Error {
     match Failure::of(error) {
         Some(failure) => failure.clone().into(),
         None => io::Error::new(error.kind(), error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interim_responses_are_told_from_answers() {
+        let head = |status, length| Interim::Head { status, length };
+        for (input, expected) in [
+            ("", Interim::Unclear),
+            ("HTTP/1", Interim::Unclear),
+            ("HTTP/1.1 100 Continue\r\n", Interim::Unclear),
+            ("HTTP/1.1 100 Continue\r\n\r\nHTTP", head(100, 25)),
+            ("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", head(103, 40)),
+            ("HTTP/1.1 101 Switching\r\n\r\n", Interim::None),
+            ("HTTP/1.1 200 OK\r\n", Interim::None),
+            ("HTTP/1.0 100 Continue\r\n\r\n", Interim::None),
+            ("garbage", Interim::None),
+        ] {
+            assert_eq!(interim(input.as_bytes()), expected, "{input:?}");
+        }
+        let endless = format!("HTTP/1.1 100 {}", "x".repeat(LONGEST_INTERIM));
+        assert_eq!(interim(endless.as_bytes()), Interim::None);
+    }
+
+    #[test]
+    fn the_expectation_is_seen_in_a_head_only() {
+        assert!(asks_for_continue(b"PUT / HTTP/1.1\r\nExpect: 100-continue\r\nHost: a\r\n\r\n"));
+        assert!(!asks_for_continue(b"PUT / HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert!(!asks_for_continue(b"text with\r\nexpect: 100-continue\r\nin it"));
     }
 }

@@ -3,9 +3,12 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use sealpair_common::tls::{ClientTls, Trust};
-use sealpair_tests::peers::Ending;
+use sealpair_tests::peers::{Ending, read_head};
+
 use sealpair_tests::{Credentials, Ended, Pki, Run, ScriptedServer, SealpairServer};
 use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::time::Duration;
 
 fn run(pki: &Pki, args: &[&str]) -> Ended {
     Run::of("sealpair").args(args).arg("--ca").arg(pki.ca()).run()
@@ -29,6 +32,112 @@ fn a_refusal_instead_of_100_continue_is_heard_at_once() {
         assert_eq!(ended.code(), Some(20), "{ending:?}: {ended}");
         assert!(ended.stderr.contains("403"), "{ended}");
     }
+}
+
+/// A server that reads a head, sends these pieces with a pause before each (in milliseconds), and then
+/// reads the content if it is to.
+fn interim_server(pki: &Pki, pieces: &'static [(u64, &str)], content: usize) -> ScriptedServer {
+    ScriptedServer::tls(&pki.server(), move |stream| {
+        if read_head(stream).is_none() {
+            return;
+        }
+        let (last, before) = pieces.split_last().unwrap();
+        for (pause, piece) in before {
+            std::thread::sleep(Duration::from_millis(*pause));
+            stream.write_all(piece.as_bytes()).unwrap();
+        }
+        let mut body = vec![0; content];
+        if stream.read_exact(&mut body).is_ok() {
+            std::thread::sleep(Duration::from_millis(last.0));
+            let _ = stream.write_all(last.1.as_bytes());
+            let _ = stream.shutdown();
+        }
+        // Unread content would make the kernel reset the connection before the answer is read.
+        let _ = stream.get_ref().shutdown(std::net::Shutdown::Write);
+        let _ = std::io::copy(stream.get_mut(), &mut std::io::sink());
+    })
+}
+
+const CREATED: &str = "HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n";
+const REFUSED: &str = "HTTP/1.1 413 No\r\nContent-Length: 5\r\n\r\nlarge";
+
+#[test]
+fn interim_responses_of_all_kinds_are_taken() {
+    let pki = Pki::new();
+    const LENGTH: usize = 2 << 20;
+    let file = pki.write(".bin", vec![7; LENGTH]);
+    let cases: [&'static [(u64, &str)]; 6] = [
+        &[(0, "HTTP/1.1 100 Continue\r\n\r\n"), (0, CREATED)],
+        &[(0, "HTTP/1.1 100 Continue\r\nServer: x\r\n\r\n"), (0, CREATED)],
+        &[
+            (0, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"),
+            (0, CREATED),
+        ],
+        &[(0, "HTTP/1.1 1"), (50, "00 Continue\r\n"), (50, "\r\n"), (0, CREATED)],
+        &[
+            (0, "HTTP/1.1 102 Processing\r\n\r\n"),
+            (1500, "HTTP/1.1 100 Continue\r\n\r\n"),
+            (0, CREATED),
+        ],
+        &[(0, CREATED)],
+    ];
+    for pieces in cases {
+        let server = interim_server(&pki, pieces, LENGTH);
+        let ended = run(&pki, &["put", file.to_str().unwrap(), &server.url("/x")]);
+        assert_eq!(ended.code(), Some(0), "{pieces:?}: {ended}");
+    }
+    // A server that does not know the expectation, and a client with little patience.
+    let server = interim_server(&pki, &[(0, CREATED)], LENGTH);
+    let short = ["put", file.to_str().unwrap(), &server.url("/x"), "--timeout", "500ms"];
+    run(&pki, &short).expect_success();
+}
+
+#[test]
+fn a_refusal_after_a_late_or_useless_100_is_heard() {
+    let pki = Pki::new();
+    let file = pki.dir().join("big");
+    File::create(&file).unwrap().set_len(40 << 20).unwrap();
+    let late: &'static [(u64, &str)] = &[(1300, "HTTP/1.1 100 Continue\r\n\r\n"), (0, REFUSED)];
+    let together: &'static [(u64, &str)] = &[
+        (0, "HTTP/1.1 103 Hints\r\nA: b\r\n\r\nHTTP/1.1 413 No\r\nContent-Length: 0\r\n\r\n"),
+        (0, ""),
+    ];
+    for (pieces, content) in [(late, 100), (together, 0)] {
+        let server = interim_server(&pki, pieces, content);
+        let ended = run(&pki, &["put", file.to_str().unwrap(), &server.url("/x")]);
+        assert_eq!(ended.code(), Some(20), "{pieces:?}: {ended}");
+        assert!(ended.stderr.contains("413"), "{ended}");
+    }
+    let held = answering(&pki, REFUSED, Ending::Hold);
+    let args = ["put", file.to_str().unwrap(), &held.url("/x"), "--max-time", "900ms"];
+    run(&pki, &args).expect_code(20);
+}
+
+#[test]
+fn a_refusal_by_a_server_that_reads_no_more_is_heard() {
+    let pki = Pki::new();
+    let file = pki.dir().join("big");
+    File::create(&file).unwrap().set_len(64 << 20).unwrap();
+    for answer in [REFUSED, "HTTP/1.0 413 No\r\n\r\nlarge"] {
+        let server = answering(&pki, answer, Ending::Hold);
+        let put = ["put", file.to_str().unwrap(), &server.url("/x")];
+        let ended = run(&pki, &[&put[..], &["-H", "Expect:", "--timeout", "2s"]].concat());
+        assert_eq!(ended.code(), Some(20), "{ended}");
+        assert!(ended.stderr.contains("413"), "{ended}");
+    }
+}
+
+#[test]
+fn fields_that_are_left_out_are_left_out() {
+    let pki = Pki::new();
+    let server = answering(&pki, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", Ending::Close);
+    let get = ["get", &server.url("/")];
+    run(&pki, &get).expect_success();
+    run(&pki, &[&get[..], &["-H", "User-Agent:", "-H", "accept:"]].concat()).expect_success();
+    let [with, without] = &server.requests()[..] else { panic!("two requests") };
+    let has = |head: &str, name: &str| head.to_lowercase().contains(&format!("\r\n{name}:"));
+    assert!(has(with, "user-agent") && has(with, "accept"), "{with}");
+    assert!(!has(without, "user-agent") && !has(without, "accept"), "{without}");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! name. ureq's own rule strips two header names and ignores the port.
 
 use super::Voice;
-use super::tls_args::{TlsArgs, Towards};
+use super::tls_args::{Defaults, TlsArgs, Towards};
 use super::url_arg::{parse_url, without_password};
 use clap::Args;
 use sealpair_client::{Phase, report, session};
@@ -77,7 +77,8 @@ impl Exchange<'_> {
         let follow = matches!(self.method, Method::GET | Method::HEAD);
         let began = Instant::now();
         let mut fields = self.fields()?;
-        let mut agent = self.args.tls.agent(Towards::Named)?;
+        let defaults = self.defaults();
+        let mut agent = self.args.tls.agent(Towards::Named, defaults)?;
         let mut url = self.url.clone();
         let mut redirects = Vec::new();
         loop {
@@ -95,7 +96,7 @@ impl Exchange<'_> {
             }
             if next.origin() != url.origin() {
                 fields.retain_only(&HARMLESS);
-                agent = self.args.tls.agent(Towards::Redirected)?;
+                agent = self.args.tls.agent(Towards::Redirected, defaults)?;
             }
             redirects.push(std::mem::replace(&mut url, next));
         }
@@ -106,7 +107,7 @@ impl Exchange<'_> {
     pub(crate) fn submit(self, body: SendBody<'_>) -> Result<Answer, Report> {
         let began = Instant::now();
         let fields = self.fields()?;
-        let agent = self.args.tls.agent(Towards::Named)?;
+        let agent = self.args.tls.agent(Towards::Named, self.defaults())?;
         let response = self.call(&agent, &self.url, &fields, body)?;
         let (conditional, redirects) = (is_conditional(&fields), Vec::new());
         let Self { method, url, .. } = self;
@@ -134,6 +135,18 @@ impl Exchange<'_> {
             show_head(&response);
         }
         Ok(response)
+    }
+
+    /// Which of the fields that ureq adds by itself are wanted.
+    fn defaults(&self) -> Defaults {
+        let left_out = |name: &str| {
+            self.args.headers.iter().any(|text| {
+                let mut parts = text.splitn(2, ':');
+                parts.next().is_some_and(|given| given.eq_ignore_ascii_case(name))
+                    && parts.next().is_some_and(|value| value.trim().is_empty())
+            })
+        };
+        Defaults { user_agent: !left_out("user-agent"), accept: !left_out("accept") }
     }
 
     fn fields(&self) -> Result<HeaderMap, Report> {
@@ -204,7 +217,7 @@ impl Answer {
                 .response
                 .headers()
                 .get(LOCATION)
-                .map(|to| format!("the server points to {}", without_password(to)));
+                .map(|to| format!("the server points to {}", without_password(&self.url, to)));
             let why = to.unwrap_or_else(|| "the server does not say where to".to_owned());
             return Err(refused(&self.url, &why).detail("status", status.as_u16()));
         }
@@ -276,7 +289,7 @@ fn is_redirect(status: StatusCode) -> bool {
 
 fn next_hop(url: &Url, location: &HeaderValue) -> Result<Url, Report> {
     let text = location.to_str().map_err(|_| refused(url, "its target is not text"))?;
-    let shown = without_password(location);
+    let shown = without_password(url, location);
     let next = url.join(text).map_err(|error| refused(url, &format!("{shown}: {error}")))?;
     parse_url(next.as_str()).map_err(|why| refused(url, &format!("{shown}: {why}")))
 }

@@ -104,9 +104,16 @@ pub(crate) enum Towards {
     Redirected,
 }
 
+/// Fields that ureq adds to a request by itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Defaults {
+    pub(crate) user_agent: bool,
+    pub(crate) accept: bool,
+}
+
 impl TlsArgs {
     /// An agent that follows no redirects and takes any status for an answer; both are decided above.
-    pub(crate) fn agent(&self, towards: Towards) -> Result<Agent, Report> {
+    pub(crate) fn agent(&self, towards: Towards, defaults: Defaults) -> Result<Agent, Report> {
         if self.fips {
             fips::require()?;
         }
@@ -119,11 +126,18 @@ impl TlsArgs {
             TlsBackend::Openssl => TlsConnector::new(self.openssl(towards)?),
             TlsBackend::Platform => TlsConnector::platform(self.platform(towards)?),
         };
-        let config = config(self.timeout.unwrap_or(DEFAULT_TIMEOUT))
+        let mut config = config(self.timeout.unwrap_or(DEFAULT_TIMEOUT))
             .http_status_as_error(false)
             .timeout_global(self.max_time)
-            .allow_non_standard_methods(true)
-            .build();
+            .allow_non_standard_methods(true);
+        // The empty text means "none" to ureq.
+        if !defaults.user_agent {
+            config = config.user_agent("");
+        }
+        if !defaults.accept {
+            config = config.accept("");
+        }
+        let config = config.build();
         Ok(agent_with(connector, NameResolver::new(self.resolve.iter().cloned()), config))
     }
 

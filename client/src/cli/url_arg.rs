@@ -58,11 +58,12 @@ pub(crate) fn parse_url(text: &str) -> Result<Url, String> {
 }
 
 /// Where a server points to, without what it should not have put there.
-pub(crate) fn without_password(to: &HeaderValue) -> String {
+pub(crate) fn without_password(from: &Url, to: &HeaderValue) -> String {
     let text = String::from_utf8_lossy(to.as_bytes()).into_owned();
-    match Url::parse(&text) {
-        Ok(url) if url.password().is_some() => "a URL with a password in it".to_owned(),
-        _ => text,
+    match from.join(&text) {
+        Ok(url) if url.password().is_none() && url.username().is_empty() => text,
+        Ok(_) => "a URL with a password in it".to_owned(),
+        Err(_) => "what is not a URL".to_owned(),
     }
 }
 

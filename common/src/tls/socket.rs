@@ -72,6 +72,12 @@ impl Socket {
         self.writing = patience;
     }
 
+    /// Forgets what has gathered: nothing is sent any more, and what the peer has said can be read.
+    pub fn discard(&mut self) {
+        self.gathered.clear();
+        self.sent = 0;
+    }
+
     pub(super) fn reading(&self) -> Patience {
         self.reading
     }
@@ -113,8 +119,7 @@ impl Socket {
     fn send_gathered(&mut self) -> io::Result<()> {
         let result = self.try_send_gathered();
         if !matches!(&result, Err(error) if is_wake_up(error)) {
-            self.gathered.clear();
-            self.sent = 0;
+            self.discard();
         }
         result
     }

@@ -162,6 +162,13 @@ impl TlsStream {
         self.inner.get_shutdown().contains(ShutdownState::RECEIVED)
     }
 
+    /// A record that left in part cannot be followed by anything, not even an alert. Reading goes on:
+    /// the peer may have said why.
+    fn end_writing(&mut self) {
+        self.broken = true;
+        self.inner.get_mut().discard();
+    }
+
     fn fail(&mut self, error: &openssl::ssl::Error) -> Failure {
         let situation = Situation {
             side: self.side,
@@ -207,8 +214,7 @@ impl Write for TlsStream {
                     if error.code() == ErrorCode::WANT_READ && error.io_error().is_none() => {}
                 Err(error) => {
                     let failure = self.fail(&error);
-                    // A record that left in part cannot be followed by anything, not even an alert.
-                    self.broken = true;
+                    self.end_writing();
                     return Err(failure.into());
                 }
             }
@@ -217,7 +223,7 @@ impl Write for TlsStream {
 
     fn flush(&mut self) -> io::Result<()> {
         self.inner.get_mut().flush().map_err(|error| {
-            self.broken = true;
+            self.end_writing();
             let reason = match error.kind() {
                 io::ErrorKind::WouldBlock => Reason::Deadline,
                 kind => Reason::Io(kind),

@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 /// The version of the document.
 pub(crate) const SCHEMA: &str = "sealpair.ready/1";
 
+/// The program's name as the kernel has it, which keeps fifteen characters.
+const PROGRAM: &str = "sealpair-server";
+
 /// What the ready file says.
 #[derive(Debug, Serialize)]
 pub(crate) struct Ready<'a> {
@@ -59,15 +62,20 @@ impl ReadyFile {
     /// Removes what a run that was killed has left: a script must not take it for this one's. The file of
     /// a server that runs is left alone.
     pub(crate) fn remove_stale(path: &Path) {
+        // A FIFO would be waited for, a device read for ever.
+        if !fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+            return;
+        }
         let pid = fs::read(path).ok().and_then(|text| {
             let ready: serde_json::Value = serde_json::from_slice(&text).ok()?;
             ready["schema"].as_str().filter(|schema| *schema == SCHEMA)?;
             ready["pid"].as_u64()
         });
         let Some(pid) = pid else { return };
-        // The number may be another program's by now.
+        // The number may be another program's by now, or, in a container, ours.
         let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        if !name.starts_with("sealpair") {
+        let runs = pid != u64::from(std::process::id()) && name.trim_end() == PROGRAM;
+        if !runs {
             let _ = fs::remove_file(path);
         }
     }
