@@ -10,9 +10,8 @@ use openssl::x509::X509;
 use sealpair_common::exit::Exit;
 use sealpair_common::pki::CertificateFacts;
 use sealpair_common::report::Report;
-use sealpair_common::tls::{ConfigError, Patience, ServerName, Socket, TlsSession};
+use sealpair_common::tls::{ConfigError, Patience, ServerName, Socket, TlsSession, read_file};
 use std::fmt;
-use std::fs;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -287,8 +286,7 @@ impl fmt::Debug for PlatformStream {
 }
 
 fn read(path: &Path, what: &'static str) -> Result<Vec<u8>, Report> {
-    fs::read(path)
-        .map_err(|source| ConfigError::File { path: path.to_owned(), what, source }.report())
+    read_file(path, what).map_err(|error| error.report())
 }
 
 fn certificates(path: &Path) -> Result<Vec<Certificate>, Report> {

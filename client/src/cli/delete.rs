@@ -20,13 +20,7 @@ pub(crate) struct DeleteArgs {
 }
 
 pub(crate) fn run(args: &DeleteArgs, voice: Voice) -> Result<Exit, Report> {
-    let exchange = Exchange {
-        args: &args.http,
-        voice,
-        method: Method::DELETE,
-        url: args.url.parse()?,
-        headers: Vec::new(),
-    };
+    let exchange = Exchange::new(&args.http, voice, Method::DELETE, args.url.parse()?);
     let answer = exchange.fetch()?.success()?;
     Summary::of(&answer).say(voice, 0, None)?;
     Ok(Exit::Done)

@@ -13,10 +13,10 @@ use sealpair_client::{Phase, report, session};
 use sealpair_common::escape::Escaped;
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
-use sealpair_common::tls::TlsSession;
+use sealpair_common::tls::{TlsSession, read_file};
 use std::fmt::Write as _;
-use std::fs;
 use std::io::{self, Read, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 use ureq::http::header::{
     ACCEPT, ACCEPT_LANGUAGE, CONTENT_LENGTH, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, LOCATION,
@@ -71,7 +71,11 @@ pub(crate) struct Answer {
     conditional: bool,
 }
 
-impl Exchange<'_> {
+impl<'a> Exchange<'a> {
+    pub(crate) fn new(args: &'a HttpArgs, voice: Voice, method: Method, url: Url) -> Self {
+        Self { args, voice, method, url, headers: Vec::new() }
+    }
+
     /// Sends the request without content and follows redirects.
     pub(crate) fn fetch(self) -> Result<Answer, Report> {
         let follow = matches!(self.method, Method::GET | Method::HEAD);
@@ -159,10 +163,11 @@ impl Exchange<'_> {
                     add_field(&mut fields, text, &format!("{name} …"))?;
                 }
                 Some(path) => {
-                    let lines = fs::read_to_string(path).map_err(|error| {
-                        let message = format!("cannot read the header fields in {path}");
+                    let bytes = read_file(Path::new(path), "header fields")
+                        .map_err(|error| error.report())?;
+                    let lines = String::from_utf8(bytes).map_err(|_| {
+                        let message = format!("the header fields in {path} are not UTF-8");
                         Report::new(Exit::Configuration, "header-file", message)
-                            .explain(error.to_string())
                     })?;
                     for (at, line) in lines.lines().enumerate().filter(|(_, line)| !line.is_empty())
                     {

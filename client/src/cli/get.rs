@@ -35,8 +35,7 @@ pub(crate) fn run(args: &GetArgs, voice: Voice) -> Result<Exit, Report> {
     let url = args.url.parse()?;
     // Before anything is asked: what cannot be kept need not be sent.
     let output = Output::open(args.output.as_deref())?;
-    let exchange =
-        Exchange { args: &args.http, voice, method: Method::GET, url, headers: Vec::new() };
+    let exchange = Exchange::new(&args.http, voice, Method::GET, url);
     receive(exchange.fetch()?.success()?, output, voice)
 }
 

@@ -23,13 +23,7 @@ pub(crate) struct HeadArgs {
 }
 
 pub(crate) fn run(args: &HeadArgs, voice: Voice) -> Result<Exit, Report> {
-    let exchange = Exchange {
-        args: &args.http,
-        voice,
-        method: Method::HEAD,
-        url: args.url.parse()?,
-        headers: Vec::new(),
-    };
+    let exchange = Exchange::new(&args.http, voice, Method::HEAD, args.url.parse()?);
     let answer = exchange.fetch()?.success()?;
     if !voice.json {
         let mut text = format!("{}\n", answer.status());

@@ -49,7 +49,8 @@ pub(crate) fn run(args: &PutArgs, voice: Voice) -> Result<Exit, Report> {
     if source.length.is_none_or(|length| length >= ASK_FIRST) {
         headers.push((EXPECT, HeaderValue::from_static("100-continue")));
     }
-    let exchange = Exchange { args: &args.http, voice, method: Method::PUT, url, headers };
+    let mut exchange = Exchange::new(&args.http, voice, Method::PUT, url);
+    exchange.headers = headers;
     let progress = Progress::new(source.length, voice, false);
     let mut bytes = 0;
     let mut watched = Watched { reader: &mut source, progress: &progress, bytes: &mut bytes };

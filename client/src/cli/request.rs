@@ -42,8 +42,7 @@ pub(crate) fn run(args: &RequestArgs, voice: Voice) -> Result<Exit, Report> {
     }
     let url = args.url.parse()?;
     let output = Output::open(args.output.as_deref())?;
-    let mut exchange =
-        Exchange { args: &args.http, voice, method: args.method.clone(), url, headers: Vec::new() };
+    let mut exchange = Exchange::new(&args.http, voice, args.method.clone(), url);
     let answer = match &args.data {
         None => exchange.fetch()?,
         Some(data) => {

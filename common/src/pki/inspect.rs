@@ -70,11 +70,7 @@ impl CertificateFacts {
         let der = certificate.to_der().unwrap_or_default();
         let parts = der::parts(&der);
         let extensions = parts.as_ref().map_or(&[][..], |parts| &parts.extensions);
-        // OpenSSL reads BER too, where the walk through the DER gives up.
-        let spki = match &parts {
-            Some(parts) => Some(parts.spki.to_vec()),
-            None => certificate.public_key().and_then(|key| key.public_key_to_der()).ok(),
-        };
+        let spki = spki(certificate, parts.as_ref().map(|parts| parts.spki));
         let sans = match &parts {
             Some(_) => values(extensions, SUBJECT_ALT_NAME).flat_map(general_names).collect(),
             None => certificate.subject_alt_names().iter().flatten().map(general_name).collect(),
@@ -335,6 +331,24 @@ fn object_name(oid: &str, name: impl Fn(&Nid) -> Result<&'static str, ErrorStack
     match Asn1Object::from_str(oid).map(|object| object.nid()) {
         Ok(nid) if nid != Nid::UNDEF => name(&nid).map_or_else(|_| oid.to_owned(), str::to_owned),
         _ => oid.to_owned(),
+    }
+}
+
+/// The pin of a certificate's key alone, for where the other facts are not wanted.
+pub(crate) fn pin_of(certificate: &X509Ref) -> Option<String> {
+    let der = certificate.to_der().ok()?;
+    let spki = spki(certificate, der::parts(&der).map(|parts| parts.spki));
+    // As in `CertificateFacts::of`.
+    drop(ErrorStack::get());
+    pin(&spki?)
+}
+
+/// The public key as it stands in the certificate. OpenSSL reads BER too, where the walk through the
+/// DER gives up.
+fn spki(certificate: &X509Ref, found: Option<&[u8]>) -> Option<Vec<u8>> {
+    match found {
+        Some(spki) => Some(spki.to_vec()),
+        None => certificate.public_key().and_then(|key| key.public_key_to_der()).ok(),
     }
 }
 

@@ -220,8 +220,12 @@ pub fn passphrase_file(path: impl AsRef<Path>) -> Result<Passphrase, ConfigError
     Passphrase::first_line(&bytes).ok_or_else(|| malformed(path, WHAT, None))
 }
 
-/// Reads a whole file that must be small.
-pub(super) fn read_file(path: &Path, what: &'static str) -> Result<Vec<u8>, ConfigError> {
+/// Reads a whole file that must be small; `what` it should hold is for the message.
+///
+/// # Errors
+///
+/// [`ConfigError::File`] when it cannot be read or is longer than 16 MiB.
+pub fn read_file(path: &Path, what: &'static str) -> Result<Vec<u8>, ConfigError> {
     material::read(path).map_err(|source| ConfigError::File { path: path.to_owned(), what, source })
 }
 

@@ -28,7 +28,7 @@ pub use context::{ClientAuth, ClientEnd, ClientTls, ServerEnd, ServerTls, TlsBui
 pub use end::Side;
 pub use error::ConfigError;
 pub use failure::{Blame, Failure, Reason};
-pub use identity::{Identity, passphrase_file};
+pub use identity::{Identity, passphrase_file, read_file};
 pub use name::ServerName;
 pub use patience::{Pace, Patience};
 pub use policy::{Availability, Group, Parameters, Policy, Protocol, UnknownPolicy};

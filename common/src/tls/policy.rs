@@ -261,15 +261,15 @@ impl Parameters {
         policy: Policy,
         context: &mut SslContextBuilder,
     ) -> Result<(), ConfigError> {
-        let groups = self.groups_built_in()?;
-        self.try_apply(context, &groups).map_err(|cause| match self.missing() {
-            Ok(missing) if !missing.is_empty() => {
-                ConfigError::PolicyUnavailable { policy, missing }
-            }
-            _ => ConfigError::Library(cause),
+        // One context to try all names on.
+        let mut probe = probe()?;
+        let groups = self.groups_built_in(&mut probe);
+        self.try_apply(context, &groups).map_err(|cause| match self.missing(&mut probe) {
+            missing if missing.is_empty() => ConfigError::Library(cause),
+            missing => ConfigError::PolicyUnavailable { policy, missing },
         })?;
         // set_cipher_list skips names it does not know as long as it knows one of them.
-        let missing = self.missing_ciphers()?;
+        let missing = self.missing_ciphers(&mut probe);
         if missing.is_empty() {
             Ok(())
         } else {
@@ -298,8 +298,7 @@ impl Parameters {
     }
 
     /// The groups that can be offered, as a list for OpenSSL.
-    fn groups_built_in(&self) -> Result<String, ConfigError> {
-        let mut probe = probe()?;
+    fn groups_built_in(&self, probe: &mut SslContextBuilder) -> String {
         let offered: Vec<&str> = self
             .groups
             .iter()
@@ -309,25 +308,23 @@ impl Parameters {
             })
             .map(|group| group.name)
             .collect();
-        Ok(offered.join(":"))
+        offered.join(":")
     }
 
     /// What the linked OpenSSL lacks, by name.
-    fn missing(&self) -> Result<Vec<&'static str>, ConfigError> {
-        let mut missing = self.missing_ciphers()?;
-        let mut probe = probe()?;
+    fn missing(&self, probe: &mut SslContextBuilder) -> Vec<&'static str> {
+        let mut missing = self.missing_ciphers(probe);
         let required = self.groups.iter().filter(|g| g.availability == Availability::Required);
         missing.extend(required.map(|g| g.name).filter(|n| probe.set_groups_list(n).is_err()));
         missing.extend(self.signatures.iter().filter(|n| probe.set_sigalgs_list(n).is_err()));
-        Ok(missing)
+        missing
     }
 
-    fn missing_ciphers(&self) -> Result<Vec<&'static str>, ConfigError> {
-        let mut probe = probe()?;
+    fn missing_ciphers(&self, probe: &mut SslContextBuilder) -> Vec<&'static str> {
         let mut missing = Vec::new();
         missing.extend(self.suites.iter().filter(|name| probe.set_ciphersuites(name).is_err()));
         missing.extend(self.ciphers.iter().filter(|name| probe.set_cipher_list(name).is_err()));
-        Ok(missing)
+        missing
     }
 }
 
@@ -356,7 +353,7 @@ mod tests {
             let parameters = policy.parameters().unwrap();
             let mut context = SslContext::builder(SslMethod::tls()).unwrap();
             parameters.apply(policy, &mut context).unwrap();
-            assert_eq!(parameters.missing().unwrap(), Vec::<&str>::new());
+            assert_eq!(parameters.missing(&mut probe().unwrap()), Vec::<&str>::new());
         }
     }
 

@@ -5,7 +5,7 @@
 
 use super::error::ConfigError;
 use super::identity::{malformed, read_file};
-use crate::pki::CertificateFacts;
+use crate::pki::inspect::pin_of;
 use openssl::asn1::Asn1Time;
 use openssl::base64;
 use openssl::hash::MessageDigest;
@@ -206,7 +206,7 @@ pub struct Pin([u8; 32]);
 impl Pin {
     /// The pin of a certificate's key; `None` where the key cannot be reached.
     pub fn of(certificate: &X509Ref) -> Option<Self> {
-        CertificateFacts::of(certificate).spki_pin.parse().ok()
+        pin_of(certificate)?.parse().ok()
     }
 }
 
