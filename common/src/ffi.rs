@@ -20,6 +20,7 @@ const SSL_CTRL_GET_SIGNATURE_NID: c_int = 132;
 const SSL_CTRL_GET_NEGOTIATED_GROUP: c_int = 134;
 
 unsafe extern "C" {
+    fn SSL_has_pending(ssl: *const openssl_sys::SSL) -> c_int;
     fn SSL_group_to_name(ssl: *mut openssl_sys::SSL, id: c_int) -> *const c_char;
     fn SSL_get_peer_signature_type_nid(ssl: *const openssl_sys::SSL, nid: *mut c_int) -> c_int;
     fn SSL_get_signature_type_nid(ssl: *const openssl_sys::SSL, nid: *mut c_int) -> c_int;
@@ -63,6 +64,13 @@ pub(crate) fn offer_session(ssl: &mut SslRef, session: &SslSessionRef) -> Result
     // SAFETY: the session was made by a connection of the same SSL_CTX (see above); OpenSSL takes a
     // reference of its own.
     unsafe { ssl.set_session(session) }
+}
+
+/// `SSL_has_pending`: whether OpenSSL holds bytes that came from the peer, decrypted or not. They may be
+/// only a part of a record.
+pub(crate) fn has_pending(ssl: &SslRef) -> bool {
+    // SAFETY: the pointer is valid, and the function changes nothing.
+    unsafe { SSL_has_pending(ssl.as_ptr()) != 0 }
 }
 
 /// `SSL_get_negotiated_group` and `SSL_group_to_name`: the key-exchange group of the connection.

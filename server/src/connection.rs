@@ -1,218 +1,273 @@
 //! One connection, from accept to close_notify.
 //!
 //! ```text
-//! handshake ─▶ read head ─▶ handler (reads content) ─▶ send response ─┬─▶ close_notify
-//!               ▲                                                     │
-//!               └───────────────── keep-alive ───────────────────────┘
+//! accept ─▶ handshake ─▶ head ─▶ handler (reads content) ─▶ response ─┬─▶ close_notify ─▶ linger
+//!               ┊          ▲                                           │
+//!               ┊          └┄┄┄┄┄┄┄┄┄┄┄┄┄ keep-alive ───────────────────┘
 //! ```
 //!
-//! Every arrow has a deadline. What goes wrong is logged here, once, and nowhere below.
+//! Up to the handler nothing here waits: where the next bytes are not there yet, [`proceed`] says what
+//! the connection waits for and until when, and is called again. From the handler on, the thread is the
+//! connection's own and every wait is a blocking call with a deadline. What goes wrong is logged here,
+//! once, and nowhere below.
+//!
+//! [`proceed`]: Connection::proceed
 
+use crate::exchange::Exchange;
 use crate::handler::Handler;
-use crate::http::Rejection;
-use crate::http::body::BodyDecoder;
-use crate::http::head::RequestHead;
 use crate::limits::Limits;
-use crate::listener::Accepted;
-use crate::message::{BodyError, ConnectionInfo, Request, RequestBody, Response};
-use crate::registry::Registration;
-use crate::send::{Answers, Sent, send};
-use crate::wire::{Content, HeadWait, NoRequest, Wire};
-use ::http::{Method, StatusCode, Version};
-use sealpair_common::escape::Escaped;
-use sealpair_common::tls::{Failure, Patience, Reason, ServerTls, TlsStream, linger};
-use std::io::Write;
+use crate::table::{Awaited, Wait};
+use crate::workers::{Watch, step_aside};
+use sealpair_common::tls::{Accepting, Advance, Failure, Patience, Reason, ServerTls};
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a refused client may take to read why.
-const LINGER: Duration = Duration::from_secs(2);
+pub(crate) const LINGER: Duration = Duration::from_secs(2);
 
 /// What all connections share.
 pub(crate) struct Service {
     pub(crate) tls: ServerTls,
     pub(crate) handler: Box<dyn Handler>,
     pub(crate) limits: Limits,
+    draining: AtomicBool,
 }
 
 impl Service {
-    /// Serves one connection until it ends.
-    pub(crate) fn serve(&self, accepted: Accepted<'_>) {
-        let Accepted { tcp, peer, place } = accepted;
-        let patience = Patience::for_next(self.limits.handshake);
-        match self.tls.accept(Arc::clone(&tcp), &peer.to_string(), patience) {
-            Ok(stream) => self.exchange(stream, &tcp, peer, &place),
-            Err(failure) => refuse(&tcp, &failure),
-        }
+    pub(crate) fn new(tls: ServerTls, handler: Box<dyn Handler>, limits: Limits) -> Self {
+        Self { tls, handler, limits, draining: AtomicBool::new(false) }
     }
 
-    /// The requests of a connection, one after the other.
-    fn exchange(
-        &self,
-        stream: TlsStream,
-        tcp: &TcpStream,
-        peer: SocketAddr,
-        place: &Registration<'_>,
-    ) {
-        let info = ConnectionInfo::new(peer, tcp.local_addr().unwrap_or(peer), stream.session());
-        log::debug!("{peer}: connected, {}", info.session());
-        let mut wire = Wire::new(stream);
-        let Limits { request_head, head, idle, .. } = &self.limits;
-        // A client that has just connected has something to ask: its first head is due at once.
-        let mut wait = HeadWait::Whole(Patience::for_next(*head));
-        loop {
-            let begun = || place.begin_request();
-            let request = match wire.read_head(request_head, wait, begun) {
-                Ok(request) => request,
-                Err(reason) => {
-                    self.no_request(&mut wire, peer, reason);
-                    break;
+    /// From now on every response is the last of its connection.
+    pub(crate) fn begin_drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    tcp: Arc<TcpStream>,
+    peer: SocketAddr,
+    phase: Phase,
+    /// What it waits for, or waited for last.
+    wait: Wait,
+    /// The peer has ended its side: whatever it has sent is here, with the end behind it.
+    ended: bool,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Nothing has come: there is not even a TLS state, so that who says nothing costs next to nothing.
+    Accepted,
+    Handshake(Accepting),
+    Open(Box<Exchange>),
+    /// Everything has been said; the client gets time to read it. Closing a socket with unread data
+    /// would make the kernel send a reset, and a reset can overtake the alert or the response that says
+    /// why (RFC 9112 section 9.6).
+    Lingering,
+}
+
+/// Why a connection's turn has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Why {
+    /// Something has arrived, or may have.
+    Ready,
+    /// Its deadline has passed.
+    Late,
+    /// The server is to stop, and the connection waits for a next request.
+    Drain,
+}
+
+/// What is next for a connection.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// It waits.
+    Wait(Wait),
+    /// There may be more to do at once; others come first.
+    Again,
+    /// It is over.
+    End,
+}
+
+impl Connection {
+    /// A connection that has just been accepted, and what it waits for.
+    pub(crate) fn new(tcp: Arc<TcpStream>, peer: SocketAddr, service: &Service) -> (Self, Wait) {
+        let wait = Wait::until(Awaited::First, service.limits.handshake);
+        (Self { tcp, peer, phase: Phase::Accepted, wait, ended: false }, wait)
+    }
+
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The peer has ended its side.
+    pub(crate) fn note_end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Does what can be done.
+    pub(crate) fn proceed(&mut self, service: &Service, why: Why, watch: &Watch<'_>) -> Next {
+        match std::mem::replace(&mut self.phase, Phase::Lingering) {
+            Phase::Accepted if why != Why::Ready => Next::End,
+            Phase::Accepted => {
+                match service.tls.begin(Arc::clone(&self.tcp), &self.peer.to_string()) {
+                    Ok(mut accepting) => {
+                        accepting.before_waiting(step_aside);
+                        self.shake_hands(service, accepting, watch)
+                    }
+                    Err(failure) => self.refuse(&failure),
                 }
-            };
-            if !self.answer(&mut wire, &info, request, place) {
-                break;
             }
-            wait = HeadWait::Idle { idle: *idle, head: *head };
-            if !wire.has_input() && !place.begin_idle() {
-                break;
-            }
-        }
-        wire.stream.set_writing(Patience::for_next(LINGER));
-        if let Err(error) = wire.stream.close() {
-            log::debug!("{peer}: closing: {error}");
+            Phase::Handshake(accepting) if why != Why::Ready => self.refuse(&accepting.late()),
+            Phase::Handshake(accepting) => self.shake_hands(service, accepting, watch),
+            Phase::Open(exchange) => self.exchange(service, exchange, why, watch),
+            Phase::Lingering if why != Why::Ready => Next::End,
+            Phase::Lingering => self.hear_out(),
         }
     }
 
-    /// Answers one request; whether the connection goes on.
-    fn answer(
-        &self,
-        wire: &mut Wire,
-        info: &ConnectionInfo,
-        head: RequestHead,
-        place: &Registration<'_>,
-    ) -> bool {
-        let began = Instant::now();
-        let limits = &self.limits;
-        let method = head.method.clone();
-        let version = head.version;
-        let keep_alive = head.keep_alive;
-        let target = head.target.clone();
-        let mut received = 0;
-        wire.stream.set_writing(limits.pace());
-        let (response, in_step) = match BodyDecoder::new(head.framing, limits.max_body) {
-            Err(error) => (Response::error(error.status(), error), false),
-            Ok(decoder) => {
-                let length = content_length(&head);
-                let expect_continue = head.expect_continue;
-                let mut content = Content::new(wire, decoder, expect_continue, limits.pace());
-                let response = {
-                    let body = RequestBody::new(&mut content, length);
-                    let mut request = Request::new(head, body, info);
-                    catch_unwind(AssertUnwindSafe(|| self.handler.handle(&mut request)))
-                };
-                let response = response.unwrap_or_else(|_| {
-                    log::error!("{}: a handler panicked over {method} {target}", info.peer());
-                    Response::error(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
-                });
-                received = content.received();
-                (response, content.finish())
+    fn shake_hands(&mut self, service: &Service, accepting: Accepting, watch: &Watch<'_>) -> Next {
+        match accepting.advance(Patience::Now) {
+            Ok(Advance::Waiting(accepting)) => {
+                self.phase = Phase::Handshake(accepting);
+                Next::Wait(self.wait)
             }
+            Ok(Advance::Done(stream)) => {
+                let exchange = Box::new(Exchange::new(stream, self.peer));
+                // A client that has just connected has something to ask: its first head is due at once.
+                self.wait = Wait::until(Awaited::First, service.limits.head);
+                self.exchange(service, exchange, Why::Ready, watch)
+            }
+            Err(failure) => self.refuse(&failure),
+        }
+    }
+
+    fn exchange(
+        &mut self,
+        service: &Service,
+        mut exchange: Box<Exchange>,
+        why: Why,
+        watch: &Watch<'_>,
+    ) -> Next {
+        let watch = Heard { watch, tcp: &self.tcp };
+        let next = match why {
+            Why::Ready => exchange.proceed(service, self.wait, self.ended, &watch),
+            Why::Late => exchange.late(self.wait),
+            Why::Drain => Turn::End,
         };
-        let close = !keep_alive || !in_step || place.is_draining();
-        let status = response.status();
-        wire.stream.set_writing(limits.pace());
-        let sent = send(&mut wire.stream, &Answers { method: &method, version, close }, response);
-        let Sent { bytes, ends_connection, error } = sent;
-        let millis = began.elapsed().as_secs_f64() * 1e3;
-        let cut = error.as_ref().map(|error| format!(" cut: {}", one_line(error)));
-        log::info!(
-            target: "sealpair_server::access",
-            "{} {} {method} {target} {} {received} {bytes} {millis:.1}ms {}{}",
-            info.peer(), Escaped(info.subject().unwrap_or("-")), status.as_u16(),
-            info.session().protocol, cut.unwrap_or_default(),
-        );
-        if error.is_none() && !in_step {
-            // The client may still be sending; it must be able to read the answer all the same.
-            close_and_linger(wire);
-        }
-        !ends_connection
-    }
-
-    /// Ends a connection that has no next request, with a word where one is due.
-    fn no_request(&self, wire: &mut Wire, peer: SocketAddr, reason: NoRequest) {
-        let rejection = match reason {
-            NoRequest::Ended | NoRequest::Idle => return,
-            NoRequest::Refused(rejection) => rejection,
-            NoRequest::Lost(failure) if failure.reason() == Reason::Deadline => Rejection {
-                status: StatusCode::REQUEST_TIMEOUT,
-                reason: "the request head took too long",
-            },
-            NoRequest::Lost(failure) => {
-                log::info!("{peer}: {}", one_line(&failure));
-                return;
+        match next {
+            Turn::Wait(wait) => {
+                self.wait = wait;
+                self.phase = Phase::Open(exchange);
+                Next::Wait(wait)
             }
-        };
-        log::info!("{peer}: refused: {rejection}");
-        wire.stream.set_writing(Patience::for_next(LINGER));
-        let answers = Answers { method: &Method::GET, version: Version::HTTP_11, close: true };
-        let response = Response::error(rejection.status, rejection.reason);
-        if send(&mut wire.stream, &answers, response).error.is_none() {
-            close_and_linger(wire);
+            Turn::Again(wait) => {
+                self.wait = wait;
+                self.phase = Phase::Open(exchange);
+                Next::Again
+            }
+            Turn::Linger => {
+                exchange.end();
+                drop(exchange);
+                self.linger()
+            }
+            // close_notify is sent when it is dropped.
+            Turn::End => Next::End,
         }
+    }
+
+    /// Logs why there is no TLS connection and sees to it that the client can know.
+    fn refuse(&mut self, failure: &Failure) -> Next {
+        match failure.reason() {
+            // A port scan, a health check of a balancer, a browser that changed its mind.
+            Reason::Closed | Reason::Io(_) => {
+                log::debug!("no TLS connection: {}", one_line(&failure));
+                return Next::End;
+            }
+            Reason::Deadline => {
+                log::info!("no TLS connection: {}", one_line(&failure));
+                return Next::End;
+            }
+            _ => log::warn!("no TLS connection: {}", one_line(&failure)),
+        }
+        if failure.reason() == (Reason::NotTls { http: true }) {
+            // Without a length: the end of the connection is the end of the text.
+            const ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\
+                Connection: close\r\n\r\n400 this port speaks HTTPS: the URL is https://\n";
+            // It fits into any send buffer; a client that it does not reach has lost nothing.
+            let _ = self.tcp.set_write_timeout(Some(Duration::from_millis(1)));
+            let _ = (&mut &*self.tcp).write_all(ANSWER);
+        }
+        self.linger()
+    }
+
+    /// Everything has been said: the client may read it, for a while.
+    fn linger(&mut self) -> Next {
+        let _ = self.tcp.shutdown(std::net::Shutdown::Write);
+        self.wait = Wait::until(Awaited::Rest, LINGER);
+        self.hear_out()
+    }
+
+    /// Discards what still comes, until the client closes.
+    fn hear_out(&mut self) -> Next {
+        /// Who sends faster than it is discarded must not keep others waiting.
+        const AT_A_TIME: usize = 64;
+        let mut waste = [0; 16 << 10];
+        for _ in 0..AT_A_TIME {
+            let flags = rustix::net::RecvFlags::DONTWAIT;
+            match rustix::net::recv(&*self.tcp, &mut waste, flags) {
+                Ok((0, _)) => return Next::End,
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => return Next::Wait(self.wait),
+                Err(_) => return Next::End,
+            }
+        }
+        if self.wait.until.is_some_and(|until| until <= Instant::now()) {
+            return Next::End;
+        }
+        Next::Again
     }
 }
 
-fn close_and_linger(wire: &mut Wire) {
-    wire.stream.set_writing(Patience::for_next(LINGER));
-    if wire.stream.close().is_ok() {
-        linger(wire.stream.tcp(), LINGER);
-    }
+/// What is next for an open connection.
+#[derive(Debug)]
+pub(crate) enum Turn {
+    Wait(Wait),
+    /// There may be a request already; if not, this is what it waits for.
+    Again(Wait),
+    /// Everything has been said, and the client may not have heard it.
+    Linger,
+    End,
 }
 
-/// The length that the head declares, if it does.
-fn content_length(head: &RequestHead) -> Option<u64> {
-    match head.framing {
-        crate::http::Framing::Length(length) => Some(length),
-        crate::http::Framing::None => Some(0),
-        crate::http::Framing::Chunked => None,
-    }
+/// A connection's [`Watch`] with its socket.
+pub(crate) struct Heard<'c> {
+    watch: &'c Watch<'c>,
+    tcp: &'c TcpStream,
 }
 
-/// Logs why there is no TLS connection and sees to it that the client can know.
-fn refuse(tcp: &TcpStream, failure: &Failure) {
-    match failure.reason() {
-        // A port scan, a health check of a balancer, a browser that changed its mind.
-        Reason::Closed | Reason::Io(_) => {
-            log::debug!("no TLS connection: {}", one_line(&failure));
-            return;
-        }
-        Reason::Deadline => {
-            log::info!("no TLS connection: {}", one_line(&failure));
-            return;
-        }
-        _ => log::warn!("no TLS connection: {}", one_line(&failure)),
+impl Heard<'_> {
+    /// What arrives is taken in by this thread; nobody else is to be told.
+    pub(crate) fn mute(&self) -> io::Result<()> {
+        self.watch.mute(self.tcp)
     }
-    if failure.reason() == (Reason::NotTls { http: true }) {
-        // Without a length: the end of the connection is the end of the text.
-        const ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\
-            Connection: close\r\n\r\n400 this port speaks HTTPS: the URL is https://\n";
-        let _ = tcp.set_write_timeout(Some(LINGER));
-        let _ = (&mut &*tcp).write_all(ANSWER);
+
+    /// What arrives is to be told again.
+    pub(crate) fn hear(&self) -> io::Result<()> {
+        self.watch.hear(self.tcp)
     }
-    linger(tcp, LINGER);
 }
 
 /// A log has one line for each event.
-fn one_line(error: &dyn std::fmt::Display) -> String {
+pub(crate) fn one_line(error: &dyn std::fmt::Display) -> String {
     let text = error.to_string();
     text.lines().map(str::trim).collect::<Vec<_>>().join("; ")
-}
-
-/// The answer to a request whose content could not be read, for handlers that read it.
-impl From<BodyError> for Response {
-    fn from(error: BodyError) -> Self {
-        Self::error(error.status(), error)
-    }
 }

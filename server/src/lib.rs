@@ -10,15 +10,18 @@
 //! from a [`Request`] to a [`Response`].
 
 mod connection;
+mod exchange;
 pub mod handler;
 pub mod http;
 mod limits;
 mod listener;
 mod message;
-mod registry;
+mod poller;
 mod send;
 mod server;
+mod table;
 mod wire;
+mod workers;
 
 pub use handler::Handler;
 pub use limits::Limits;

@@ -1,228 +1,160 @@
-//! Accepting connections, and the threads that serve them.
-//!
-//! Workers accept for themselves. One of them at a time is the *leader*: it holds the lock and waits for
-//! the listeners; the others that have nothing to do wait for the lock. When a connection comes, the
-//! leader gives up the lock and serves it, and the next one leads. So one always stands ready, a
-//! connection is never handed from thread to thread, and no thread is made while one is free. At the
-//! limit nobody leads, and connections wait in the kernel's backlog until a worker comes back.
+//! The listening sockets: taking connections from them, and pausing when there is no room.
 
-use crate::registry::{Registration, Registry};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use crate::poller::Poller;
+use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Workers that may stand ready. More end when their connection does, so that a burst does not leave
-/// its threads behind.
-const SPARE: usize = 32;
+/// The first pause after a failed accept; it doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The stack of a connection's thread in bytes. Only what is touched takes memory; handlers and
-/// OpenSSL's deepest paths (a chain of certificates with RSA keys) stay below a quarter of it.
-const STACK: usize = 1 << 20;
-
-/// The first wait after a failed accept; it doubles up to [`LONGEST_WAIT`].
-const FIRST_WAIT: Duration = Duration::from_millis(5);
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
-
-/// What a worker does with a connection.
-pub(crate) type Serve = dyn Fn(Accepted<'_>) + Send + Sync;
-
-/// A connection that has been accepted, and its place in the registry.
-pub(crate) struct Accepted<'p> {
-    pub(crate) tcp: Arc<TcpStream>,
+/// A connection that has been accepted.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) tcp: TcpStream,
     pub(crate) peer: SocketAddr,
-    pub(crate) place: Registration<'p>,
 }
 
-/// The listeners and their workers.
-pub(crate) struct Pool {
-    /// Readable from the moment on at which the pool is to stop.
-    stop: OwnedFd,
-    lead: Mutex<Lead>,
-    /// Workers without a connection.
-    ready: AtomicUsize,
-    workers: AtomicUsize,
-    max_workers: usize,
-    registry: Registry,
-    serve: Box<Serve>,
+/// The listeners of a server. Their numbers are their places.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    sockets: Vec<TcpListener>,
+    paused: Option<Pause>,
+    /// The length of the last pause, as long as no connection has been accepted since.
+    last: Option<Duration>,
 }
 
-/// What the leader knows.
-#[derive(Default)]
-struct Lead {
-    /// Empty once the pool has stopped.
-    listeners: Vec<TcpListener>,
-    /// The listener that is looked at first, so that a busy one cannot starve the others.
-    first: usize,
-    wait: Option<Duration>,
+/// Why nothing is accepted at the moment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Pause {
+    /// As many connections as there may be: who comes waits in the backlog.
+    Full,
+    /// Descriptors or memory have run out.
+    Until(Instant),
 }
 
-impl Pool {
-    /// A pool that is not at work yet.
-    pub(crate) fn new(
-        listeners: Vec<TcpListener>,
-        max_workers: usize,
-        serve: Box<Serve>,
-    ) -> io::Result<Arc<Self>> {
-        for listener in &listeners {
-            // Another process may take the connection between poll and accept.
-            listener.set_nonblocking(true)?;
+impl Listeners {
+    pub(crate) fn new(sockets: Vec<TcpListener>, poller: &Poller) -> io::Result<Self> {
+        for (number, socket) in sockets.iter().enumerate() {
+            // Another thread or process may take the connection that was announced.
+            socket.set_nonblocking(true)?;
+            poller.watch_listener(socket, number)?;
         }
-        Ok(Arc::new(Self {
-            stop: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-            lead: Mutex::new(Lead { listeners, ..Lead::default() }),
-            ready: AtomicUsize::new(0),
-            workers: AtomicUsize::new(0),
-            max_workers: max_workers.max(1),
-            registry: Registry::default(),
-            serve,
-        }))
+        Ok(Self { sockets, paused: None, last: None })
     }
 
-    pub(crate) fn registry(&self) -> &Registry {
-        &self.registry
-    }
-
-    /// Starts the first worker.
-    pub(crate) fn start(self: &Arc<Self>) -> io::Result<()> {
-        self.spawn()
-    }
-
-    /// No connection is accepted from now on, and idle ones end.
-    pub(crate) fn stop(&self) {
-        self.registry.begin_drain();
-        // It stays readable: nobody reads it. A counter that is full is as readable.
-        let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
-        // The leader has woken up and gives the lock up. With the listeners closed, who connects
-        // now is refused and can go elsewhere, instead of waiting in the backlog for nobody.
-        self.lead.lock().unwrap_or_else(PoisonError::into_inner).listeners.clear();
-    }
-
-    fn spawn(self: &Arc<Self>) -> io::Result<()> {
-        let grown = self.workers.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |workers| {
-            (workers < self.max_workers).then_some(workers + 1)
-        });
-        if grown.is_err() {
-            return Ok(());
-        }
-        let pool = Arc::clone(self);
-        let spawned = std::thread::Builder::new()
-            .name("connection".to_owned())
-            .stack_size(STACK)
-            .spawn(move || pool.work());
-        spawned.map(drop).inspect_err(|_| {
-            self.workers.fetch_sub(1, Ordering::SeqCst);
-        })
-    }
-
-    fn work(self: Arc<Self>) {
-        while let Some(accepted) = self.next() {
-            let peer = accepted.peer;
-            // A worker that is lost to a panic would be lost for good, and its place in the limit.
-            if catch_unwind(AssertUnwindSafe(|| (self.serve)(accepted))).is_err() {
-                log::error!("{peer}: the connection ended in a panic");
-            }
-            if self.ready.load(Ordering::SeqCst) >= SPARE {
-                break;
-            }
-        }
-        self.workers.fetch_sub(1, Ordering::SeqCst);
-        // Whoever led may have taken a connection since, and have found no room for another worker.
-        if self.ready.load(Ordering::SeqCst) == 0 && !self.registry.is_draining() {
-            let _ = self.spawn();
-        }
-    }
-
-    /// Waits for a connection; `None` when the pool is to stop.
-    fn next(self: &Arc<Self>) -> Option<Accepted<'_>> {
-        self.ready.fetch_add(1, Ordering::SeqCst);
-        let mut lead = self.lead.lock().unwrap_or_else(PoisonError::into_inner);
-        let accepted = loop {
-            if self.registry.is_draining() {
-                break None;
-            }
-            match self.accept(&mut lead) {
-                Ok(Some((tcp, peer))) => {
-                    lead.wait = None;
-                    let tcp = Arc::new(tcp);
-                    // While the lock is held: a drain must not overlook it.
-                    let place = self.registry.enter(Arc::clone(&tcp));
-                    break Some(Accepted { tcp, peer, place });
+    /// Takes a connection, if there is one.
+    pub(crate) fn accept(&mut self, number: usize, poller: &Poller) -> Option<Accepted> {
+        match accept(self.sockets.get(number)?) {
+            Ok(accepted) => {
+                if accepted.is_some() {
+                    self.last = None;
                 }
-                Ok(None) => {}
-                Err(error) => self.back_off(&mut lead, &error),
+                accepted
             }
-        };
-        let still_ready = self.ready.fetch_sub(1, Ordering::SeqCst) - 1;
-        if accepted.is_some() && still_ready == 0 {
-            // Before the lock is given up, so that a burst cannot spawn one thread per waiter.
-            if let Err(error) = self.spawn() {
-                log::warn!("no thread for the next connection, it waits for a free one: {error}");
+            Err(error) => {
+                self.back_off(&error, poller);
+                None
             }
         }
-        accepted
     }
 
-    /// Waits until a listener has a connection and takes it, if nobody else was faster.
-    fn accept(&self, lead: &mut Lead) -> io::Result<Option<(TcpStream, SocketAddr)>> {
-        let mut fds: Vec<PollFd<'_>> =
-            lead.listeners.iter().map(|l| PollFd::new(l, PollFlags::IN)).collect();
-        fds.push(PollFd::new(&self.stop, PollFlags::IN));
-        match poll(&mut fds, None) {
-            Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => return Ok(None),
-            Err(error) => return Err(error.into()),
+    /// Takes a connection from whichever listener has one.
+    pub(crate) fn accept_any(&mut self, poller: &Poller) -> Option<Accepted> {
+        (0..self.sockets.len()).find_map(|number| self.accept(number, poller))
+    }
+
+    /// Accepts nothing until [`Listeners::room`].
+    pub(crate) fn pause_for_room(&mut self, poller: &Poller) {
+        self.pause(Pause::Full, poller);
+    }
+
+    /// There is room for another connection.
+    pub(crate) fn room(&mut self, poller: &Poller) {
+        if self.paused == Some(Pause::Full) {
+            self.watch_all(poller);
         }
-        let count = lead.listeners.len();
-        let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
-        let first = lead.first;
-        for at in (0..count).map(|n| (first + n) % count).filter(|at| ready[*at]) {
-            lead.first = at + 1;
-            match acceptfrom_with(&lead.listeners[at], SocketFlags::CLOEXEC) {
-                Ok((fd, Some(peer))) => {
-                    if let Ok(peer) = SocketAddr::try_from(peer) {
-                        return Ok(Some((TcpStream::from(fd), peer)));
-                    }
-                }
-                // A connection without an address has ended already.
-                Ok((_, None)) => {}
-                // Gone before it was accepted (accept(2) lists network errors that are to be treated
-                // like EAGAIN), or taken by another process.
-                Err(
-                    rustix::io::Errno::AGAIN
-                    | rustix::io::Errno::INTR
-                    | rustix::io::Errno::CONNABORTED
-                    | rustix::io::Errno::PROTO
-                    | rustix::io::Errno::NETDOWN
-                    | rustix::io::Errno::NETUNREACH
-                    | rustix::io::Errno::HOSTDOWN
-                    | rustix::io::Errno::HOSTUNREACH,
-                ) => {}
-                Err(error) => return Err(error.into()),
-            }
+    }
+
+    /// When to call [`Listeners::resume`].
+    pub(crate) fn next_look(&self) -> Option<Instant> {
+        match self.paused {
+            Some(Pause::Until(until)) => Some(until),
+            Some(Pause::Full) | None => None,
         }
-        Ok(None)
+    }
+
+    /// Ends a pause that has lasted long enough.
+    pub(crate) fn resume(&mut self, now: Instant, poller: &Poller) {
+        if matches!(self.paused, Some(Pause::Until(until)) if until <= now) {
+            self.watch_all(poller);
+        }
+    }
+
+    /// Closes all.
+    pub(crate) fn close(&mut self, poller: &Poller) {
+        for socket in self.sockets.drain(..) {
+            poller.ignore_listener(&socket);
+        }
+        self.paused = None;
     }
 
     /// Descriptors or memory have run out: wait, and try again. Giving up would end the service for
     /// good over a moment's shortage.
-    fn back_off(&self, lead: &mut Lead, error: &io::Error) {
-        let wait = match lead.wait {
+    fn back_off(&mut self, error: &io::Error, poller: &Poller) {
+        let pause = match self.last {
             None => {
                 log::warn!("cannot accept a connection, trying again: {error}");
-                FIRST_WAIT
+                FIRST_PAUSE
             }
-            Some(wait) => (wait * 2).min(LONGEST_WAIT),
+            Some(last) => (last * 2).min(LONGEST_PAUSE),
         };
-        lead.wait = Some(wait);
-        let wait = Timespec { tv_sec: 0, tv_nsec: wait.subsec_nanos().into() };
-        let wait = if wait.tv_nsec == 0 { Timespec { tv_sec: 1, tv_nsec: 0 } } else { wait };
-        // Only the order to stop ends the wait early.
-        let _ = poll(&mut [PollFd::new(&self.stop, PollFlags::IN)], Some(&wait));
+        self.last = Some(pause);
+        self.pause(Pause::Until(Instant::now() + pause), poller);
+    }
+
+    fn pause(&mut self, pause: Pause, poller: &Poller) {
+        self.paused = Some(pause);
+        for socket in &self.sockets {
+            poller.ignore_listener(socket);
+        }
+    }
+
+    fn watch_all(&mut self, poller: &Poller) {
+        self.paused = None;
+        for (number, socket) in self.sockets.iter().enumerate() {
+            if let Err(error) = poller.watch_listener(socket, number) {
+                // It was watched before, so this is memory.
+                log::warn!("cannot wait for connections, trying again: {error}");
+                self.paused = Some(Pause::Until(Instant::now() + LONGEST_PAUSE));
+            }
+        }
+    }
+}
+
+fn accept(socket: &TcpListener) -> io::Result<Option<Accepted>> {
+    match acceptfrom_with(socket, SocketFlags::CLOEXEC) {
+        Ok((fd, Some(peer))) => {
+            let peer = SocketAddr::try_from(peer).ok();
+            Ok(peer.map(|peer| Accepted { tcp: TcpStream::from(fd), peer }))
+        }
+        // A connection without an address has ended already.
+        Ok((_, None)) => Ok(None),
+        // Gone before it was accepted (accept(2) lists network errors that are to be treated like
+        // EAGAIN), or taken by another thread or process.
+        Err(
+            Errno::AGAIN
+            | Errno::INTR
+            | Errno::CONNABORTED
+            | Errno::PROTO
+            | Errno::NETDOWN
+            | Errno::NETUNREACH
+            | Errno::HOSTDOWN
+            | Errno::HOSTUNREACH,
+        ) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }

@@ -59,6 +59,10 @@ impl<'c> Request<'c> {
         &self.head
     }
 
+    pub(crate) fn into_head(self) -> RequestHead {
+        self.head
+    }
+
     /// The content. A handler that leaves some of it unread costs the client the connection, unless
     /// the rest is small.
     pub fn body(&mut self) -> &mut RequestBody<'c> {

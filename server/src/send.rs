@@ -73,7 +73,9 @@ pub(crate) fn send(stream: &mut TlsStream, answers: &Answers<'_>, response: Resp
         }
         Body::Stream { reader, .. } => send_stream(stream, out, reader, framing, &mut sent.bytes),
     };
-    if let Err(error) = result.and_then(|()| stream.flush()) {
+    // Where this is the last response, close_notify leaves with it.
+    let done = result.and_then(|()| if close { stream.end() } else { stream.flush() });
+    if let Err(error) = done {
         stream.abort();
         sent.ends_connection = true;
         sent.error = Some(error);

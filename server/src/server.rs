@@ -3,7 +3,7 @@
 use crate::connection::Service;
 use crate::handler::Handler;
 use crate::limits::Limits;
-use crate::listener::Pool;
+use crate::workers::Pool;
 use sealpair_common::tls::ServerTls;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fmt;
@@ -84,17 +84,12 @@ impl Server {
     pub fn serve(self, handler: impl Handler + 'static) -> io::Result<usize> {
         let Self { listeners, tls, limits, stop } = self;
         let drain = limits.drain;
-        let max_connections = limits.max_connections;
-        let service = Service { tls, handler: Box::new(handler), limits };
-        let pool = Pool::new(
-            listeners,
-            max_connections,
-            Box::new(move |accepted| service.serve(accepted)),
-        )?;
+        let service = Service::new(tls, Box::new(handler), limits);
+        let pool = Pool::new(listeners, service)?;
         pool.start()?;
         stop.wait();
-        pool.stop();
-        Ok(pool.registry().finish_drain(drain))
+        pool.begin_drain();
+        Ok(pool.finish_drain(drain))
     }
 }
 

@@ -10,12 +10,12 @@ use crate::http::response::CONTINUE;
 use crate::http::scan::HeadScanner;
 use crate::message::BodyError;
 use sealpair_common::tls::{Failure, Patience, Reason, TlsStream};
+use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::ops::Range;
-use std::time::Duration;
 
 /// What is read at a time while a head or chunked framing is expected. Most heads fit; a longer one
-/// makes the buffer grow, and it shrinks back when the connection is idle.
+/// makes the buffer grow.
 const STEP: usize = 4 << 10;
 
 /// Less room than this is not worth a system call.
@@ -24,6 +24,11 @@ const LEAST: usize = 1 << 10;
 /// Content goes past the buffer, straight to the handler, when the handler takes at least this much.
 const DIRECT: usize = 1 << 10;
 
+thread_local! {
+    /// The buffer of the next connection that this thread serves: one that waits needs none.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
 /// The stream and the bytes read ahead of it.
 #[derive(Debug)]
 pub(crate) struct Wire {
@@ -31,25 +36,27 @@ pub(crate) struct Wire {
     buffer: Vec<u8>,
     /// Where in `buffer` the bytes stand that have been read and not used.
     unused: Range<usize>,
+    /// How far the head that is being read has been looked at.
+    scanner: HeadScanner,
 }
 
-/// How long a head may take.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum HeadWait {
-    /// All of it, the wait for its first byte included.
-    Whole(Patience),
-    /// `idle` until its first byte, then `head` for the rest.
-    Idle { idle: Duration, head: Duration },
+/// What has been read of the next request.
+#[derive(Debug)]
+pub(crate) enum Heading {
+    /// Its whole head.
+    Whole(RequestHead),
+    /// Something of it, and nothing more is here now.
+    Begun,
+    /// Nothing.
+    Nothing,
+    /// There will be none: the client has ended the connection between two requests.
+    Ended,
 }
 
-/// Why there is no next request.
+/// Why there is no next request although the client did not end the connection.
 #[derive(Debug)]
 pub(crate) enum NoRequest {
-    /// The client has ended the connection, or the network has, between two requests.
-    Ended,
-    /// Nothing came for too long.
-    Idle,
-    /// The connection failed in the middle of a head.
+    /// The connection failed.
     Lost(Failure),
     /// The head is refused.
     Refused(Rejection),
@@ -57,60 +64,76 @@ pub(crate) enum NoRequest {
 
 impl Wire {
     pub(crate) fn new(stream: TlsStream) -> Self {
-        Self { stream, buffer: Vec::new(), unused: 0..0 }
+        Self { stream, buffer: Vec::new(), unused: 0..0, scanner: HeadScanner::new() }
     }
 
-    /// Whether bytes of a next request are here already.
-    pub(crate) fn has_input(&self) -> bool {
-        !self.unused.is_empty() || self.stream.has_pending()
+    /// Whether something of a next request may be here already, so that waiting for it to arrive could
+    /// be in vain.
+    pub(crate) fn may_have_input(&self) -> bool {
+        !self.unused.is_empty() || self.stream.may_have_input()
     }
 
-    /// Waits for a request and reads its head. `begun` is called when the first byte is there.
-    pub(crate) fn read_head(
-        &mut self,
-        limits: &HeadLimits,
-        wait: HeadWait,
-        begun: impl FnOnce(),
-    ) -> Result<RequestHead, NoRequest> {
-        let mut scanner = HeadScanner::new();
-        let mut begun = Some(begun);
-        self.stream.set_reading(match wait {
-            HeadWait::Whole(patience) => patience,
-            HeadWait::Idle { idle, .. } => Patience::for_next(idle),
-        });
+    /// Reads what has arrived of the next request's head; does not wait.
+    pub(crate) fn read_head(&mut self, limits: &HeadLimits) -> Result<Heading, NoRequest> {
         loop {
-            if !self.unused.is_empty()
-                && let Some(begun) = begun.take()
-            {
-                begun();
-                if let HeadWait::Idle { head, .. } = wait {
-                    self.stream.set_reading(Patience::for_next(head));
-                }
-            }
             let unused = &self.buffer[self.unused.clone()];
-            match scanner.scan(unused, limits) {
+            match self.scanner.scan(unused, limits) {
                 Ok(Some(length)) => {
                     let head = parse(&unused[..length], limits).map_err(NoRequest::Refused)?;
                     self.unused.start += length;
-                    return Ok(head);
+                    self.scanner = HeadScanner::new();
+                    return Ok(Heading::Whole(head));
                 }
                 Ok(None) => {}
                 Err(rejection) => return Err(NoRequest::Refused(rejection)),
             }
-            match self.fill() {
-                Ok(0) => return Err(NoRequest::Ended),
-                Ok(_) => {}
-                Err(error) => return Err(no_request(&error, scanner.has_begun())),
+            self.make_room();
+            match self.stream.read_now(&mut self.buffer[self.unused.end..]) {
+                Ok(Some(0)) => return Ok(Heading::Ended),
+                Ok(Some(count)) => self.unused.end += count,
+                Ok(None) if self.unused.is_empty() => return Ok(Heading::Nothing),
+                Ok(None) => return Ok(Heading::Begun),
+                Err(error) => return self.lost(&error),
             }
         }
     }
 
-    /// Reads once into the buffer.
-    fn fill(&mut self) -> io::Result<usize> {
+    fn lost(&self, error: &io::Error) -> Result<Heading, NoRequest> {
+        match Failure::of(error) {
+            // Between two requests it does not matter how a client leaves.
+            Some(failure) if self.scanner.has_begun() => Err(NoRequest::Lost(failure.clone())),
+            _ => Ok(Heading::Ended),
+        }
+    }
+
+    /// Gives the buffer back if nothing is in it, because the connection is going to wait.
+    pub(crate) fn rest(&mut self) {
         if self.unused.is_empty() {
             self.unused = 0..0;
-            // A long head or much pipelining has made it grow; while idle, a page is enough.
-            if self.buffer.capacity() > STEP {
+            let buffer = std::mem::take(&mut self.buffer);
+            // A long head or much pipelining has made it grow; while the thread ends, there is nobody to
+            // keep it for.
+            if buffer.len() == STEP {
+                let _ = SPARE.try_with(|spare| spare.set(buffer));
+            }
+        }
+    }
+
+    /// Reads once into the buffer, and waits for it.
+    fn fill(&mut self) -> io::Result<usize> {
+        self.make_room();
+        let count = self.stream.read(&mut self.buffer[self.unused.end..])?;
+        self.unused.end += count;
+        Ok(count)
+    }
+
+    /// Makes room for a read behind what has not been used.
+    fn make_room(&mut self) {
+        if self.unused.is_empty() {
+            self.unused = 0..0;
+            if self.buffer.is_empty() {
+                self.buffer = SPARE.try_with(Cell::take).unwrap_or_default();
+            } else if self.buffer.len() > STEP {
                 self.buffer = Vec::new();
             }
         }
@@ -123,17 +146,6 @@ impl Wire {
                 self.buffer.resize(wanted, 0);
             }
         }
-        let count = self.stream.read(&mut self.buffer[self.unused.end..])?;
-        self.unused.end += count;
-        Ok(count)
-    }
-}
-
-fn no_request(error: &io::Error, begun: bool) -> NoRequest {
-    match Failure::of(error) {
-        Some(failure) if begun => NoRequest::Lost(failure.clone()),
-        Some(failure) if failure.reason() == Reason::Deadline => NoRequest::Idle,
-        _ => NoRequest::Ended,
     }
 }
 

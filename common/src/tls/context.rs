@@ -3,6 +3,7 @@
 //! A builder collects choices and does nothing; `build` reads every file, checks everything against the
 //! policy and makes one `SSL_CTX`, shared by all connections and threads. To reload, build another.
 
+use super::accepting::{Accepting, Advance};
 use super::end::Side;
 use super::error::ConfigError;
 use super::failure::Failure;
@@ -188,6 +189,19 @@ impl ServerTls {
         peer: &str,
         patience: Patience,
     ) -> Result<TlsStream, Failure> {
+        match self.begin(tcp, peer)?.advance(patience)? {
+            Advance::Done(stream) => Ok(stream),
+            Advance::Waiting(accepting) => Err(accepting.late()),
+        }
+    }
+
+    /// Begins a handshake that goes on as the client's messages arrive: for a server that does not let a
+    /// thread wait for them. `peer` names the client in messages.
+    ///
+    /// # Errors
+    ///
+    /// When OpenSSL cannot even begin: memory.
+    pub fn begin(&self, tcp: Arc<TcpStream>, peer: &str) -> Result<Accepting, Failure> {
         let inner = &*self.0;
         let mut ssl = Ssl::new(&inner.context)
             .map_err(|stack| Failure::internal(Side::Server, peer, &stack))?;
@@ -196,7 +210,7 @@ impl ServerTls {
             inner.rules.watch(&mut ssl, mode, None)
         });
         let peer = Peer { name: peer.to_owned(), verified: verdict.is_some(), verdict };
-        TlsStream::handshake(ssl, tcp, Side::Server, peer, patience)
+        TlsStream::before_handshake(ssl, tcp, Side::Server, peer).map(Accepting::new)
     }
 }
 

@@ -6,6 +6,7 @@
 //! Trust ───────────┘                                          └─ or a Failure with its Verdict
 //! ```
 
+mod accepting;
 mod classify;
 mod context;
 mod end;
@@ -24,6 +25,7 @@ mod trust;
 mod verify;
 
 pub use crate::material::Passphrase;
+pub use accepting::{Accepting, Advance};
 pub use context::{ClientAuth, ClientEnd, ClientTls, ServerEnd, ServerTls, TlsBuilder};
 pub use end::Side;
 pub use error::ConfigError;

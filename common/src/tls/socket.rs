@@ -7,9 +7,13 @@
 //! Deadlines use `SO_RCVTIMEO` and `SO_SNDTIMEO`. Setting one costs a system call, so the value in
 //! force is kept and only changed when it would wake the thread clearly too late, or has just woken it
 //! too early; a keep-alive connection sets it once.
+//!
+//! A server that wants to know before its thread waits says so with [`Socket::before_waiting`]: then
+//! what can be done at once is tried first, which needs neither a timeout nor a look at the clock.
 
 use super::patience::Patience;
-use rustix::net::RecvFlags;
+use rustix::net::{RecvFlags, SendFlags};
+use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -19,8 +23,15 @@ use std::time::{Duration, Instant};
 /// it is a buffer that a connection holds only while it sends a long message.
 const GATHER: usize = 128 << 10;
 
-/// A buffer up to this size is kept between messages; a larger one is given back.
-const KEEP: usize = 8 << 10;
+/// A buffer up to this size is kept between messages, by the thread and not by the connection; a
+/// larger one is given back.
+const KEEP: usize = 32 << 10;
+
+thread_local! {
+    /// The buffer in which the next message of this thread is gathered: a connection that waits, or a
+    /// thread that serves many, holds none of its own.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// The socket of one connection.
 #[derive(Debug)]
@@ -33,6 +44,10 @@ pub struct Socket {
     writing: Patience,
     receive_timeout: Option<Duration>,
     send_timeout: Option<Duration>,
+    /// What is to be called before this thread waits for the peer.
+    before_waiting: Option<fn()>,
+    /// Whether the last read took all that there was.
+    drained: bool,
     /// What the peer said first: it tells HTTP from TLS when a handshake fails.
     first: [u8; 8],
     first_length: usize,
@@ -51,6 +66,8 @@ impl Socket {
             writing: Patience::Forever,
             receive_timeout: None,
             send_timeout: None,
+            before_waiting: None,
+            drained: false,
             first: [0; 8],
             first_length: 0,
             ended: false,
@@ -70,6 +87,18 @@ impl Socket {
     /// How long writes may wait from now on.
     pub fn set_writing(&mut self, patience: Patience) {
         self.writing = patience;
+    }
+
+    /// Calls `notice` once, before the first wait for the peer from now on. Until then, what can be done
+    /// at once is done without a timeout.
+    pub fn before_waiting(&mut self, notice: fn()) {
+        self.before_waiting = Some(notice);
+    }
+
+    /// Whether the last read took everything that had arrived, so that whatever is still to come will
+    /// make the socket readable anew. Not after the peer's end: there is nothing to wait for.
+    pub fn is_drained(&self) -> bool {
+        self.drained
     }
 
     /// Forgets what has gathered: nothing is sent any more, and what the peer has said can be read.
@@ -93,9 +122,25 @@ impl Socket {
     }
 
     fn receive(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if matches!(self.reading, Patience::Now) {
-            let received = rustix::net::recv(&*self.tcp, &mut *buf, RecvFlags::DONTWAIT);
-            return Ok(received.map(|(count, _)| count)?);
+        let count = self.wait_and_receive(buf);
+        // Less than was asked for is all there was (epoll(7), question 9); zero is the end.
+        self.drained = match &count {
+            Ok(count) => (1..buf.len()).contains(count),
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        };
+        count
+    }
+
+    fn wait_and_receive(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let now_or_never = matches!(self.reading, Patience::Now);
+        if now_or_never || self.before_waiting.is_some() {
+            match rustix::net::recv(&*self.tcp, &mut *buf, RecvFlags::DONTWAIT) {
+                Ok((count, _)) => return Ok(count),
+                Err(error) if now_or_never || !is_wake_up(&error.into()) => {
+                    return Err(error.into());
+                }
+                Err(_) => self.notice_wait(),
+            }
         }
         loop {
             let now = Instant::now();
@@ -114,6 +159,13 @@ impl Socket {
         }
     }
 
+    /// Says, the first time, that this thread is about to wait.
+    fn notice_wait(&mut self) {
+        if let Some(notice) = self.before_waiting.take() {
+            notice();
+        }
+    }
+
     /// Sends what has gathered. After a failure other than a deadline nothing more can be sent, so
     /// nothing is kept: what the peer has said may still be read.
     fn send_gathered(&mut self) -> io::Result<()> {
@@ -126,6 +178,15 @@ impl Socket {
 
     fn try_send_gathered(&mut self) -> io::Result<()> {
         while self.sent < self.gathered.len() {
+            if self.before_waiting.is_some() {
+                let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+                match rustix::net::send(&*self.tcp, &self.gathered[self.sent..], flags) {
+                    Ok(count) => self.sent += count,
+                    Err(error) if is_wake_up(&error.into()) => self.notice_wait(),
+                    Err(error) => return Err(error.into()),
+                }
+                continue;
+            }
             let now = Instant::now();
             let deadline = self.writing.deadline(now);
             arm(deadline, now, &mut self.send_timeout, |timeout| {
@@ -170,15 +231,20 @@ impl Write for Socket {
         if self.gathered.len() >= GATHER {
             self.send_gathered()?;
         }
+        if self.gathered.capacity() == 0 {
+            self.gathered = SPARE.try_with(Cell::take).unwrap_or_default();
+        }
         self.gathered.extend_from_slice(buf);
         Ok(buf.len())
     }
 
-    /// Sends what has gathered, and gives a large buffer back: a message is complete.
+    /// Sends what has gathered, and gives the buffer back: a message is complete.
     fn flush(&mut self) -> io::Result<()> {
         self.send_gathered()?;
-        if self.gathered.capacity() > KEEP {
-            self.gathered = Vec::new();
+        let buffer = std::mem::take(&mut self.gathered);
+        if (1..=KEEP).contains(&buffer.capacity()) {
+            // While the thread ends there is nobody to keep it for.
+            let _ = SPARE.try_with(|spare| spare.set(buffer));
         }
         Ok(())
     }

@@ -56,25 +56,52 @@ impl TlsStream {
         peer: Peer,
         patience: Patience,
     ) -> Result<Self, Failure> {
-        let Peer { name, verdict, verified } = peer;
-        let mut socket = Socket::new(tcp);
-        socket.set_reading(patience);
-        socket.set_writing(patience);
-        let inner =
-            SslStream::new(ssl, socket).map_err(|stack| Failure::internal(side, &name, &stack))?;
-        let mut stream =
-            Self { inner, side, peer: name, verdict, verified, broken: false, closed: false };
-        let done = match side {
-            Side::Client => stream.inner.connect(),
-            Side::Server => stream.inner.accept(),
-        };
-        if let Err(error) = done {
-            let failure = stream.fail(&error);
-            // OpenSSL has put its alert into the socket's hands; let the peer have the reason.
-            let _ = stream.inner.get_mut().flush();
-            return Err(failure);
-        }
+        let mut stream = Self::before_handshake(ssl, tcp, side, peer)?;
+        stream.shake_hands(patience)?;
         Ok(stream)
+    }
+
+    /// A stream that has not said anything yet.
+    pub(super) fn before_handshake(
+        ssl: Ssl,
+        tcp: Arc<TcpStream>,
+        side: Side,
+        peer: Peer,
+    ) -> Result<Self, Failure> {
+        let Peer { name, verdict, verified } = peer;
+        let inner = SslStream::new(ssl, Socket::new(tcp))
+            .map_err(|stack| Failure::internal(side, &name, &stack))?;
+        Ok(Self { inner, side, peer: name, verdict, verified, broken: false, closed: false })
+    }
+
+    /// Goes on with the handshake. False when the peer's next message is not there yet and the
+    /// patience is [`Patience::Now`].
+    pub(super) fn shake_hands(&mut self, patience: Patience) -> Result<bool, Failure> {
+        let socket = self.inner.get_mut();
+        socket.set_reading(patience);
+        if !matches!(patience, Patience::Now) {
+            socket.set_writing(patience);
+        }
+        let done = match self.side {
+            Side::Client => self.inner.connect(),
+            Side::Server => self.inner.accept(),
+        };
+        let Err(error) = done else {
+            return Ok(true);
+        };
+        if matches!(patience, Patience::Now) && is_wait(&error) {
+            return Ok(false);
+        }
+        let failure = self.fail(&error);
+        // OpenSSL has put its alert into the socket's hands; let the peer have the reason.
+        let _ = self.inner.get_mut().flush();
+        Err(failure)
+    }
+
+    /// The failure of waiting too long.
+    pub(super) fn late(&self) -> Failure {
+        let error = io::Error::from(io::ErrorKind::TimedOut);
+        Failure::of_socket(self.side, &self.peer, Reason::Deadline, &error)
     }
 
     /// The facts of the connection.
@@ -108,9 +135,38 @@ impl TlsStream {
         self.inner.get_mut().set_writing(patience);
     }
 
-    /// Whether decrypted bytes are waiting to be read.
-    pub fn has_pending(&self) -> bool {
-        self.inner.ssl().pending() > 0
+    /// Calls `notice` once, before this thread waits for the peer from now on: what can be done at once
+    /// is then done first.
+    pub fn before_waiting(&mut self, notice: fn()) {
+        self.inner.get_mut().before_waiting(notice);
+    }
+
+    /// Whether a read could give something although nothing more arrives: bytes that have been decrypted
+    /// or taken in, or that the last read may have left in the kernel.
+    pub fn may_have_input(&self) -> bool {
+        !self.inner.get_ref().is_drained() || crate::ffi::has_pending(self.inner.ssl())
+    }
+
+    /// Reads what has arrived and does not wait: `None` when there is nothing. Otherwise as
+    /// [`read`](Read::read).
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Read::read).
+    pub fn read_now(&mut self, buf: &mut [u8]) -> io::Result<Option<usize>> {
+        self.set_reading(Patience::Now);
+        loop {
+            match self.inner.ssl_read(buf) {
+                Ok(count) => return Ok(Some(count)),
+                Err(error) if is_wait(&error) => return Ok(None),
+                Err(error) => match error.code() {
+                    ErrorCode::ZERO_RETURN => return Ok(Some(0)),
+                    // A record that carried no data.
+                    ErrorCode::WANT_READ if error.io_error().is_none() => {}
+                    _ => return Err(self.fail(&error).into()),
+                },
+            }
+        }
     }
 
     /// Whether a connection that should be idle still is: open, and with nothing to read. What the
@@ -130,13 +186,12 @@ impl TlsStream {
         idle
     }
 
-    /// Ends this direction: sends what is left, then close_notify, then closes the TCP connection for
-    /// writing. The peer may still be sending; read on to hear it out.
+    /// Ends this direction of the TLS connection: sends what is left, then close_notify.
     ///
     /// # Errors
     ///
     /// When the peer is gone or does not take it in time.
-    pub fn close(&mut self) -> io::Result<()> {
+    pub fn end(&mut self) -> io::Result<()> {
         if self.closed || self.broken {
             return Ok(());
         }
@@ -144,10 +199,22 @@ impl TlsStream {
         if let Err(error) = self.inner.shutdown() {
             return Err(self.fail(&error).into());
         }
-        self.inner.get_mut().flush()?;
-        // Not connected any more is as good as shut down.
-        let _ = self.tcp().shutdown(Shutdown::Write);
-        Ok(())
+        self.flush()
+    }
+
+    /// [Ends](Self::end) this direction, and closes the TCP connection for writing. The peer may still
+    /// be sending; read on to hear it out.
+    ///
+    /// # Errors
+    ///
+    /// When the peer is gone or does not take it in time.
+    pub fn close(&mut self) -> io::Result<()> {
+        let ended = self.end();
+        if ended.is_ok() && !self.broken {
+            // Not connected any more is as good as shut down.
+            let _ = self.tcp().shutdown(Shutdown::Write);
+        }
+        ended
     }
 
     /// Cuts the connection without close_notify, because what was sent is not all that was promised:
@@ -183,6 +250,12 @@ impl TlsStream {
         self.broken |= !matches!(failure.reason(), Reason::Deadline | Reason::Closed);
         failure
     }
+}
+
+/// Whether nothing is wrong but that the peer's next bytes are not there yet.
+fn is_wait(error: &openssl::ssl::Error) -> bool {
+    error.code() == ErrorCode::WANT_READ
+        && error.io_error().is_some_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 impl Read for TlsStream {
@@ -241,7 +314,7 @@ impl Drop for TlsStream {
             self.abort();
         } else if !self.closed && !self.broken && !self.inner.get_ref().has_ended() {
             self.set_writing(Patience::for_next(FAREWELL));
-            let _ = self.close();
+            let _ = self.end();
         }
     }
 }

@@ -26,6 +26,18 @@ use crate::message::{Request, Response};
 pub trait Handler: Send + Sync {
     /// Answers one request.
     fn handle(&self, request: &mut Request<'_>) -> Response;
+
+    /// Answers a request without content if that can be done at once: from what is in memory, or from
+    /// files that the system has in its cache. Where this gives nothing, [`handle`](Self::handle) is
+    /// called.
+    ///
+    /// The few threads that wait for all connections call this; what takes long in it keeps others
+    /// waiting. It never gives anything unless a handler says otherwise. It saves a change of threads
+    /// for each request: a third of what a small file costs.
+    fn answer_at_once(&self, request: &Request<'_>) -> Option<Response> {
+        let _ = request;
+        None
+    }
 }
 
 impl<F> Handler for F

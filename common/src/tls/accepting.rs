@@ -1,0 +1,48 @@
+//! A server's handshake in steps, for a server that does not let a thread wait for each client.
+
+use super::failure::Failure;
+use super::patience::Patience;
+use super::stream::TlsStream;
+
+/// A server's handshake that is not done yet.
+#[derive(Debug)]
+pub struct Accepting(TlsStream);
+
+/// How far a handshake has come.
+#[derive(Debug)]
+pub enum Advance {
+    /// It is done.
+    Done(TlsStream),
+    /// The client's next message is not there yet.
+    Waiting(Accepting),
+}
+
+impl Accepting {
+    /// A handshake in which nothing has been said.
+    pub(super) fn new(stream: TlsStream) -> Self {
+        Self(stream)
+    }
+
+    /// Calls `notice` once, before this thread waits for the client from now on.
+    pub fn before_waiting(&mut self, notice: fn()) {
+        self.0.before_waiting(notice);
+    }
+
+    /// Goes on with what has arrived. Only with [`Patience::Now`] can the result be
+    /// [`Advance::Waiting`].
+    ///
+    /// # Errors
+    ///
+    /// As [`ServerTls::accept`].
+    pub fn advance(mut self, patience: Patience) -> Result<Advance, Failure> {
+        Ok(match self.0.shake_hands(patience)? {
+            true => Advance::Done(self.0),
+            false => Advance::Waiting(self),
+        })
+    }
+
+    /// The failure of a handshake that has taken too long.
+    pub fn late(self) -> Failure {
+        self.0.late()
+    }
+}
