@@ -217,7 +217,7 @@ impl Connection {
     }
 
     /// Discards what still comes, until the client closes.
-    fn hear_out(&mut self) -> Next {
+    fn hear_out(&self) -> Next {
         /// Who sends faster than it is discarded must not keep others waiting.
         const AT_A_TIME: usize = 64;
         let mut waste = [0; 16 << 10];

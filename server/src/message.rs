@@ -13,6 +13,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// A request whose head has been read and whose body is still to come.
 #[derive(Debug)]
@@ -284,8 +285,8 @@ pub enum Body {
     /// `length` bytes of a file from `offset` on. A file that turns out shorter ends the connection:
     /// the client must not take what came for the whole.
     File {
-        /// The open file.
-        file: File,
+        /// The open file. It is read at offsets: its position does not matter, and others may read it.
+        file: Arc<File>,
         /// Where to begin, in bytes.
         offset: u64,
         /// How many bytes.

@@ -101,12 +101,13 @@ impl Poller {
     /// Watches a listener from now on, or again.
     pub(crate) fn watch_listener(&self, listener: &TcpListener, number: usize) -> io::Result<()> {
         let data = EventData::new_u64(FIRST_LISTENER - number as u64);
-        Ok(match epoll::add(&self.epoll, listener, data, EventFlags::IN) {
+        match epoll::add(&self.epoll, listener, data, EventFlags::IN) {
             Err(rustix::io::Errno::EXIST) => {
                 epoll::modify(&self.epoll, listener, data, EventFlags::IN)?;
             }
             done => done?,
-        })
+        }
+        Ok(())
     }
 
     /// Watches a listener no more.

@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A body up to this size goes out together with its head: one TLS record (RFC 8446 section 5.1 allows
@@ -84,7 +85,7 @@ pub(crate) fn send(stream: &mut TlsStream, answers: &Answers<'_>, response: Resp
 }
 
 struct FilePart {
-    file: File,
+    file: Arc<File>,
     offset: u64,
     length: u64,
 }

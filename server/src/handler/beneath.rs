@@ -12,10 +12,11 @@
 use super::lookup::{self, Lookup};
 use super::path::PathError;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
 use std::fs::{File, Metadata};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// A directory whose files are served.
@@ -101,9 +102,47 @@ impl Root {
             Err(PathError::NotFound)
         }
     }
+
+    /// What a path leads to now, wherever that is: good only to be compared with what was found below
+    /// the root earlier.
+    pub(super) fn identity(&self, path: &Path) -> Option<Identity> {
+        let stat = statat(&self.folder, path, AtFlags::empty()).ok()?;
+        // The types of these fields differ between architectures.
+        #[allow(clippy::useless_conversion, clippy::unnecessary_cast)]
+        Some(Identity {
+            device: stat.st_dev.into(),
+            inode: stat.st_ino.into(),
+            size: u64::try_from(stat.st_size).ok()?,
+            modified: (stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+            changed: (stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+        })
+    }
+}
+
+/// Which file something is, and in which state: two that are equal are the same bytes, as exactly as
+/// the file system keeps time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
 }
 
 impl FoundFile {
+    /// Which file it is.
+    pub(super) fn identity(&self) -> Identity {
+        let metadata = &self.metadata;
+        Identity {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
     /// What is known of the file.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata

@@ -7,6 +7,7 @@
 //! ```
 
 use super::beneath::{Folder, FoundFile, Resolved, Root};
+use super::cache::Cache;
 use super::path::{FilePath, PathError, encode_name};
 use super::representation::Representation;
 use super::{Handler, listing, remove, upload};
@@ -42,6 +43,7 @@ const NOT_A_FOLDER: Rejection = Rejection::new(StatusCode::NOT_FOUND, "nothing i
 #[derive(Debug)]
 pub struct FileHandler {
     root: Root,
+    cache: Cache,
     writable: bool,
     dotfiles: bool,
 }
@@ -49,7 +51,7 @@ pub struct FileHandler {
 impl FileHandler {
     /// A handler for the files below a root: read-only, without dot-files.
     pub fn new(root: Root) -> Self {
-        Self { root, writable: false, dotfiles: false }
+        Self { root, cache: Cache::new(), writable: false, dotfiles: false }
     }
 
     /// A handler for the files below a directory: read-only, without dot-files.
@@ -82,7 +84,7 @@ impl FileHandler {
             Resolved::File(found) => {
                 // The root is a folder, so a file has a name.
                 let name = path.split().map(|(_, name)| name);
-                file(&found, name.unwrap_or_default())
+                self.file(request, path.as_path(), &found, name.unwrap_or_default())
             }
             Resolved::Folder(folder) => match path.split() {
                 Some((_, name)) if !path.is_folder() => redirect(name, request.query()),
@@ -98,13 +100,26 @@ impl FileHandler {
         request: &Request<'_>,
     ) -> Result<Response, Rejection> {
         let index = OsStr::new(INDEX);
-        match self.root.resolve(&path.join(index)) {
-            Ok(Resolved::File(found)) => file(&found, index),
+        let index_path = path.join(index);
+        match self.root.resolve(&index_path) {
+            Ok(Resolved::File(found)) => self.file(request, &index_path, &found, index),
             Ok(Resolved::Folder(_)) | Err(PathError::NotFound) => {
                 listing::respond(&self.root, path, folder, self.dotfiles, request.headers())
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn file(
+        &self,
+        request: &Request<'_>,
+        path: &Path,
+        found: &FoundFile,
+        name: &OsStr,
+    ) -> Result<Response, Rejection> {
+        let representation = Representation::of(found, name)?;
+        self.cache.keep(request.path(), path, found.identity(), &representation);
+        Ok(representation.into_response())
     }
 
     fn allow(&self) -> HeaderValue {
@@ -147,12 +162,22 @@ impl Handler for FileHandler {
                 _ => response,
             }
         });
-        response.with_header(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
+        without_sniffing(response)
+    }
+
+    /// Small files that were asked for before.
+    fn answer_at_once(&self, request: &Request<'_>) -> Option<Response> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return None;
+        }
+        let representation = self.cache.find(&self.root, request.path())?;
+        Some(without_sniffing(representation.into_response()))
     }
 }
 
-fn file(found: &FoundFile, name: &OsStr) -> Result<Response, Rejection> {
-    Ok(Representation::of(found, name)?.into_response())
+/// What a browser is told about every response: the media type is meant.
+fn without_sniffing(response: Response) -> Response {
+    response.with_header(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
 }
 
 /// Sends a client from `/a/folder` to `/a/folder/`, without which the links in a page would lead

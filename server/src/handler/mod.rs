@@ -2,6 +2,7 @@
 
 mod accept;
 pub mod beneath;
+mod cache;
 mod failure;
 pub mod files;
 mod listing;

@@ -13,12 +13,13 @@ use std::ffi::OsStr;
 use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// The selected representation of a resource (RFC 9110 section 3.2).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Representation {
-    file: File,
+    file: Arc<File>,
     length: u64,
     media_type: HeaderValue,
     etag: Option<HeaderValue>,
@@ -30,12 +31,17 @@ impl Representation {
     pub(super) fn of(found: &FoundFile, name: &OsStr) -> Result<Self, PathError> {
         let metadata = found.metadata();
         Ok(Self {
-            file: found.open()?,
+            file: Arc::new(found.open()?),
             length: metadata.len(),
             media_type: media_type(name),
             etag: entity_tag(metadata),
             modified: last_modified(metadata, SystemTime::now()),
         })
+    }
+
+    /// The length of the content in bytes.
+    pub(super) fn length(&self) -> u64 {
+        self.length
     }
 
     /// 200 with the whole content.

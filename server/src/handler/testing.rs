@@ -4,7 +4,8 @@ use super::Handler;
 use crate::http::head::{HeadLimits, parse};
 use crate::message::{Body, ConnectionInfo, Request, RequestBody, Response};
 use sealpair_common::tls::TlsSession;
-use std::io::{Read, Seek, SeekFrom, empty};
+use std::io::{Read, empty};
+use std::os::unix::fs::FileExt;
 
 /// A request without content.
 pub(super) fn ask(handler: &dyn Handler, method: &str, path: &str) -> Response {
@@ -32,10 +33,9 @@ pub(super) fn content(response: Response) -> Vec<u8> {
     match response.body {
         Body::Empty => Vec::new(),
         Body::Bytes(bytes) => bytes.into_owned(),
-        Body::File { mut file, offset, length } => {
-            let mut content = Vec::new();
-            file.seek(SeekFrom::Start(offset)).unwrap();
-            file.take(length).read_to_end(&mut content).unwrap();
+        Body::File { file, offset, length } => {
+            let mut content = vec![0; usize::try_from(length).unwrap()];
+            file.read_exact_at(&mut content, offset).unwrap();
             content
         }
         Body::Stream { mut reader, .. } => {
