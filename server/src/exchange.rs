@@ -14,6 +14,7 @@ use sealpair_common::escape::Escaped;
 use sealpair_common::tls::{Patience, TlsStream};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// An open connection: its stream, and the facts that handlers see.
@@ -26,8 +27,7 @@ pub(crate) struct Exchange {
 impl Exchange {
     /// A connection whose handshake is done.
     pub(crate) fn new(stream: TlsStream, peer: SocketAddr) -> Self {
-        let local = stream.tcp().local_addr().unwrap_or(peer);
-        let info = ConnectionInfo::new(peer, local, stream.session());
+        let info = ConnectionInfo::of(peer, Arc::clone(stream.tcp()), stream.session());
         log::debug!("{peer}: connected, {}", info.session());
         Self { wire: Wire::new(stream), info }
     }

@@ -17,6 +17,7 @@ mod limits;
 mod listener;
 mod message;
 mod poller;
+mod prepared;
 mod send;
 mod server;
 mod table;

@@ -5,6 +5,7 @@
 //! body of a response is sent after the handler has returned.
 
 use crate::http::head::RequestHead;
+use crate::prepared::{Fields, PreparedFields};
 use ::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use ::http::{HeaderMap, Method, StatusCode};
 use sealpair_common::tls::TlsSession;
@@ -12,7 +13,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 /// A request whose head has been read and whose body is still to come.
@@ -75,14 +76,26 @@ impl<'c> Request<'c> {
 #[derive(Clone, Debug)]
 pub struct ConnectionInfo {
     peer: SocketAddr,
-    local: SocketAddr,
+    local: Local,
     session: TlsSession,
+}
+
+/// This end's address, which is asked for only when somebody wants to know.
+#[derive(Clone, Debug)]
+enum Local {
+    Known(SocketAddr),
+    Of(Arc<TcpStream>),
 }
 
 impl ConnectionInfo {
     /// The facts of a connection.
     pub fn new(peer: SocketAddr, local: SocketAddr, session: TlsSession) -> Self {
-        Self { peer, local, session }
+        Self { peer, local: Local::Known(local), session }
+    }
+
+    /// The facts of a connection that is open.
+    pub(crate) fn of(peer: SocketAddr, tcp: Arc<TcpStream>, session: TlsSession) -> Self {
+        Self { peer, local: Local::Of(tcp), session }
     }
 
     /// The client's address.
@@ -91,8 +104,15 @@ impl ConnectionInfo {
     }
 
     /// This end's address.
-    pub fn local(&self) -> SocketAddr {
-        self.local
+    ///
+    /// # Errors
+    ///
+    /// When the connection has ended.
+    pub fn local(&self) -> io::Result<SocketAddr> {
+        match &self.local {
+            Local::Known(address) => Ok(*address),
+            Local::Of(tcp) => tcp.local_addr(),
+        }
     }
 
     /// The subject of the client's certificate, if it presented one. It is the client's own text: show
@@ -210,14 +230,19 @@ impl From<BodyError> for io::Error {
 #[derive(Debug)]
 pub struct Response {
     pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
+    pub(crate) fields: Fields,
     pub(crate) body: Body,
 }
 
 impl Response {
     /// A response with a status and no content.
     pub fn new(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::new(), body: Body::Empty }
+        Self { status, fields: Fields::Own(HeaderMap::new()), body: Body::Empty }
+    }
+
+    /// 200 with fields that have been prepared.
+    pub(crate) fn prepared(fields: Arc<PreparedFields>, body: Body) -> Self {
+        Self { status: StatusCode::OK, fields: Fields::Prepared(fields), body }
     }
 
     /// 200 with plain text in UTF-8.
@@ -248,7 +273,7 @@ impl Response {
     /// and `Date` are the connection's to write; setting them has no effect.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.insert(name, value);
+        self.fields.insert(name, value);
         self
     }
 
@@ -266,7 +291,7 @@ impl Response {
 
     /// The header fields set so far.
     pub fn headers(&self) -> &HeaderMap {
-        &self.headers
+        self.fields.map()
     }
 
     /// The body.

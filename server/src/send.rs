@@ -1,7 +1,7 @@
 //! Sending a response: the head and a small body in one write, bulk in large pieces.
 
 use crate::http::Framing;
-use crate::http::response::{ChunkedEncoder, framing, has_content, write_head};
+use crate::http::response::{ChunkedEncoder, begin_head, end_head, framing, has_content};
 use crate::message::{Body, Response};
 use ::http::{Method, Version};
 use sealpair_common::tls::TlsStream;
@@ -42,7 +42,7 @@ pub(crate) struct Answers<'r> {
 /// A body that turns out shorter than announced, or fails, cuts the connection without TLS's
 /// close_notify: the client must not take what came for the whole.
 pub(crate) fn send(stream: &mut TlsStream, answers: &Answers<'_>, response: Response) -> Sent {
-    let Response { status, headers, body } = response;
+    let Response { status, fields, body } = response;
     let with_content = has_content(answers.method, status);
     let framing = match &body {
         // Nobody knows here what length a GET would have had, and another must not be named
@@ -53,8 +53,12 @@ pub(crate) fn send(stream: &mut TlsStream, answers: &Answers<'_>, response: Resp
     // Without a length and without chunks, the end of the connection is the end of the content.
     let until_close = with_content && framing == Framing::None;
     let close = answers.close || until_close;
-    let mut out = Vec::with_capacity(512);
-    with_date(|date| write_head(&mut out, status, &headers, framing, close, date));
+    // Room for a usual head, and for a small file behind it.
+    let small = body.length().filter(|length| with_content && *length <= SMALL).unwrap_or(0);
+    let mut out = Vec::with_capacity(512 + small as usize);
+    with_date(|date| begin_head(&mut out, status, date));
+    fields.write(&mut out);
+    end_head(&mut out, status, framing, close);
 
     let mut sent = Sent { ends_connection: close, ..Sent::default() };
     let result = match body {

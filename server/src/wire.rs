@@ -178,13 +178,17 @@ impl<'w> Content<'w> {
     }
 
     /// Reads what the handler left, if it is little, so that the connection can go on. Whether it can.
-    pub(crate) fn finish(mut self) -> bool {
+    pub(crate) fn finish(self) -> bool {
+        self.decoder.is_done() || self.read_rest()
+    }
+
+    fn read_rest(mut self) -> bool {
         /// What it costs to read on, against what a new handshake costs both ends.
         const LITTLE: u64 = 64 << 10;
         // A client that still waits for "100 Continue" may send the content or not: nobody knows what
         // comes next (RFC 9110 section 10.1.1).
         if self.failed.is_some() || self.owes_continue {
-            return self.decoder.is_done();
+            return false;
         }
         let mut waste = [0; 4 << 10];
         let mut wasted = 0;

@@ -239,6 +239,9 @@ impl TlsBuilder<ServerEnd> {
         });
         // Tickets carry the state; a cache here would only grow.
         context.set_session_cache_mode(SslSessionCacheMode::OFF);
+        // One ticket for each handshake, as Go's crypto/tls: a client that comes back has its next one.
+        // Making a second (OpenSSL's default) costs a twentieth of a full handshake.
+        context.set_num_tickets(1)?;
         let mut binding = openssl::sha::Sha256::new();
         binding.update(self.policy.name().as_bytes());
         binding.update(client_auth.name().as_bytes());

@@ -166,6 +166,21 @@ impl Socket {
         }
     }
 
+    /// Sends what has gathered, and gives the buffer back: a message is complete.
+    ///
+    /// # Errors
+    ///
+    /// Those of the socket, and `WouldBlock` when the deadline has passed.
+    pub fn send(&mut self) -> io::Result<()> {
+        self.send_gathered()?;
+        let buffer = std::mem::take(&mut self.gathered);
+        if (1..=KEEP).contains(&buffer.capacity()) {
+            // While the thread ends there is nobody to keep it for.
+            let _ = SPARE.try_with(|spare| spare.set(buffer));
+        }
+        Ok(())
+    }
+
     /// Sends what has gathered. After a failure other than a deadline nothing more can be sent, so
     /// nothing is kept: what the peer has said may still be read.
     fn send_gathered(&mut self) -> io::Result<()> {
@@ -238,14 +253,10 @@ impl Write for Socket {
         Ok(buf.len())
     }
 
-    /// Sends what has gathered, and gives the buffer back: a message is complete.
+    /// Does nothing: OpenSSL flushes after each of its messages, and what it says last in a handshake can
+    /// leave with what the application says first. What has gathered leaves with [`Socket::send`], or
+    /// before a read.
     fn flush(&mut self) -> io::Result<()> {
-        self.send_gathered()?;
-        let buffer = std::mem::take(&mut self.gathered);
-        if (1..=KEEP).contains(&buffer.capacity()) {
-            // While the thread ends there is nobody to keep it for.
-            let _ = SPARE.try_with(|spare| spare.set(buffer));
-        }
         Ok(())
     }
 }
@@ -315,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_leave_only_when_flushed_or_before_a_read() {
+    fn writes_leave_only_when_sent_or_before_a_read() {
         let (mut near, mut far) = pair();
         near.write_all(b"question").unwrap();
         far.set_nonblocking(true).unwrap();
@@ -346,7 +357,7 @@ mod tests {
         let (mut near, _far) = pair();
         near.writing = Patience::for_next(Duration::from_millis(50));
         let block = vec![0; 1 << 20];
-        let error = (0..64).find_map(|_| near.write(&block).and_then(|_| near.flush()).err());
+        let error = (0..64).find_map(|_| near.write(&block).and_then(|_| near.send()).err());
         assert_eq!(error.unwrap().kind(), io::ErrorKind::WouldBlock);
     }
 
@@ -356,7 +367,7 @@ mod tests {
         far.write_all(b"413").unwrap();
         drop(far);
         // The first write meets the closed socket, which answers with a reset; a later one fails.
-        let failed = (0..200).any(|_| near.write(b"more").and_then(|_| near.flush()).is_err());
+        let failed = (0..200).any(|_| near.write(b"more").and_then(|_| near.send()).is_err());
         assert!(failed);
         let mut buf = [0; 8];
         assert_eq!(near.read(&mut buf).unwrap(), 3);

@@ -87,6 +87,11 @@ impl TlsStream {
             Side::Server => self.inner.accept(),
         };
         let Err(error) = done else {
+            if self.side == Side::Client {
+                // The server waits for it. What a server says last are tickets: they can leave with its
+                // first response.
+                self.send()?;
+            }
             return Ok(true);
         };
         if matches!(patience, Patience::Now) && is_wait(&error) {
@@ -94,7 +99,7 @@ impl TlsStream {
         }
         let failure = self.fail(&error);
         // OpenSSL has put its alert into the socket's hands; let the peer have the reason.
-        let _ = self.inner.get_mut().flush();
+        let _ = self.inner.get_mut().send();
         Err(failure)
     }
 
@@ -229,6 +234,17 @@ impl TlsStream {
         self.inner.get_shutdown().contains(ShutdownState::RECEIVED)
     }
 
+    fn send(&mut self) -> Result<(), Failure> {
+        self.inner.get_mut().send().map_err(|error| {
+            self.end_writing();
+            let reason = match error.kind() {
+                io::ErrorKind::WouldBlock => Reason::Deadline,
+                kind => Reason::Io(kind),
+            };
+            Failure::of_socket(self.side, &self.peer, reason, &error)
+        })
+    }
+
     /// A record that left in part cannot be followed by anything, not even an alert. Reading goes on:
     /// the peer may have said why.
     fn end_writing(&mut self) {
@@ -295,14 +311,7 @@ impl Write for TlsStream {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.inner.get_mut().flush().map_err(|error| {
-            self.end_writing();
-            let reason = match error.kind() {
-                io::ErrorKind::WouldBlock => Reason::Deadline,
-                kind => Reason::Io(kind),
-            };
-            Failure::of_socket(self.side, &self.peer, reason, &error).into()
-        })
+        self.send().map_err(io::Error::from)
     }
 }
 

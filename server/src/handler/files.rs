@@ -9,7 +9,7 @@
 use super::beneath::{Folder, FoundFile, Resolved, Root};
 use super::cache::Cache;
 use super::path::{FilePath, PathError, encode_name};
-use super::representation::Representation;
+use super::representation::{NO_SNIFFING, Representation};
 use super::{Handler, listing, remove, upload};
 use crate::http::Rejection;
 use crate::message::{Request, Response};
@@ -162,7 +162,10 @@ impl Handler for FileHandler {
                 _ => response,
             }
         });
-        without_sniffing(response)
+        match response.headers().contains_key(X_CONTENT_TYPE_OPTIONS) {
+            true => response,
+            false => response.with_header(X_CONTENT_TYPE_OPTIONS, NO_SNIFFING),
+        }
     }
 
     /// Small files that were asked for before.
@@ -170,14 +173,8 @@ impl Handler for FileHandler {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return None;
         }
-        let representation = self.cache.find(&self.root, request.path())?;
-        Some(without_sniffing(representation.into_response()))
+        Some(self.cache.find(&self.root, request.path())?.into_response())
     }
-}
-
-/// What a browser is told about every response: the media type is meant.
-fn without_sniffing(response: Response) -> Response {
-    response.with_header(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
 }
 
 /// Sends a client from `/a/folder` to `/a/folder/`, without which the links in a page would lead

@@ -7,8 +7,9 @@
 use super::beneath::FoundFile;
 use super::path::PathError;
 use crate::message::{Body, Response};
-use ::http::StatusCode;
-use ::http::header::{CONTENT_TYPE, ETAG, HeaderValue, LAST_MODIFIED};
+use crate::prepared::PreparedFields;
+use ::http::HeaderMap;
+use ::http::header::{CONTENT_TYPE, ETAG, HeaderValue, LAST_MODIFIED, X_CONTENT_TYPE_OPTIONS};
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
@@ -21,21 +22,26 @@ use std::time::{Duration, SystemTime};
 pub(super) struct Representation {
     file: Arc<File>,
     length: u64,
-    media_type: HeaderValue,
-    etag: Option<HeaderValue>,
-    modified: Option<HeaderValue>,
+    fields: Arc<PreparedFields>,
 }
 
 impl Representation {
     /// Opens a file; `name` tells its media type.
     pub(super) fn of(found: &FoundFile, name: &OsStr) -> Result<Self, PathError> {
         let metadata = found.metadata();
+        let mut fields = HeaderMap::new();
+        fields.insert(CONTENT_TYPE, media_type(name));
+        if let Some(etag) = entity_tag(metadata) {
+            fields.insert(ETAG, etag);
+        }
+        if let Some(modified) = last_modified(metadata, SystemTime::now()) {
+            fields.insert(LAST_MODIFIED, modified);
+        }
+        fields.insert(X_CONTENT_TYPE_OPTIONS, NO_SNIFFING);
         Ok(Self {
             file: Arc::new(found.open()?),
             length: metadata.len(),
-            media_type: media_type(name),
-            etag: entity_tag(metadata),
-            modified: last_modified(metadata, SystemTime::now()),
+            fields: PreparedFields::new(fields),
         })
     }
 
@@ -46,19 +52,13 @@ impl Representation {
 
     /// 200 with the whole content.
     pub(super) fn into_response(self) -> Response {
-        let Self { file, length, media_type, etag, modified } = self;
-        let mut response = Response::new(StatusCode::OK)
-            .with_header(CONTENT_TYPE, media_type)
-            .with_body(Body::File { file, offset: 0, length });
-        if let Some(etag) = etag {
-            response = response.with_header(ETAG, etag);
-        }
-        if let Some(modified) = modified {
-            response = response.with_header(LAST_MODIFIED, modified);
-        }
-        response
+        let Self { file, length, fields } = self;
+        Response::prepared(fields, Body::File { file, offset: 0, length })
     }
 }
+
+/// The value of `X-Content-Type-Options` with which a browser takes the media type as it is meant.
+pub(super) const NO_SNIFFING: HeaderValue = HeaderValue::from_static("nosniff");
 
 /// What the name says; text is taken to be UTF-8.
 fn media_type(name: &OsStr) -> HeaderValue {

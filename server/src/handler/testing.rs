@@ -25,7 +25,10 @@ pub(super) fn send(
     let head = parse(head.as_bytes(), &HeadLimits::default()).unwrap();
     let nowhere = ([127, 0, 0, 1], 0).into();
     let connection = ConnectionInfo::new(nowhere, nowhere, TlsSession::default());
-    handler.handle(&mut Request::new(head, RequestBody::new(body, length), &connection))
+    let mut request = Request::new(head, RequestBody::new(body, length), &connection);
+    // As a connection does it.
+    let at_once = (length == Some(0)).then(|| handler.answer_at_once(&request)).flatten();
+    at_once.unwrap_or_else(|| handler.handle(&mut request))
 }
 
 /// What the client would receive.

@@ -35,9 +35,7 @@ pub(super) fn parse(section: &[u8], limits: &HeadLimits) -> Result<HeaderMap, Re
 
 /// The first line without its CRLF, and what follows it. Neither CR nor LF stands in the line.
 pub(super) fn split_line(text: &[u8]) -> Result<(&[u8], &[u8]), Rejection> {
-    let end = text
-        .iter()
-        .position(|&byte| matches!(byte, b'\r' | b'\n'))
+    let end = memchr::memchr2(b'\r', b'\n', text)
         .ok_or(Rejection::bad_request("the request head is not complete"))?;
     // RFC 9112 section 2.2 lets a recipient take a bare LF for a line's end. What one recipient
     // takes for a line's end and another for data is a way to smuggle a field past one of them.

@@ -48,6 +48,13 @@ pub fn write_head(
     connection_close: bool,
     date: &str,
 ) {
+    begin_head(out, status, date);
+    write_fields(out, headers);
+    end_head(out, status, framing, connection_close);
+}
+
+/// Appends the status line and the date.
+pub(crate) fn begin_head(out: &mut Vec<u8>, status: StatusCode, date: &str) {
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(status.as_str().as_bytes());
     // RFC 9112 section 4: the space stands even where no reason phrase follows.
@@ -57,12 +64,25 @@ pub fn write_head(
     if !status.is_informational() {
         write_field(out, b"Date", date.as_bytes());
     }
+}
+
+/// Appends field lines, but for those that belong to the connection.
+pub(crate) fn write_fields(out: &mut Vec<u8>, headers: &HeaderMap) {
     for (name, value) in headers {
         if [CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, DATE].contains(name) {
             continue;
         }
         write_field(out, name.as_str().as_bytes(), value.as_bytes());
     }
+}
+
+/// Appends how the content is framed, whether the connection closes, and the empty line.
+pub(crate) fn end_head(
+    out: &mut Vec<u8>,
+    status: StatusCode,
+    framing: Framing,
+    connection_close: bool,
+) {
     match framing {
         Framing::Chunked if !is_bodiless(status) => {
             write_field(out, b"Transfer-Encoding", b"chunked");

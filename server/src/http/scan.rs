@@ -83,10 +83,7 @@ impl HeadScanner {
         }
         let end = buf.len().min(limits.head.saturating_sub(1));
         if let Some(rest) = buf.get(self.at..end) {
-            self.at += rest
-                .iter()
-                .position(|&byte| matches!(byte, b'\r' | b'\n' | 0))
-                .unwrap_or(rest.len());
+            self.at += memchr::memchr3(b'\r', b'\n', 0, rest).unwrap_or(rest.len());
         }
     }
 
