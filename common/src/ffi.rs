@@ -20,6 +20,8 @@ const SSL_CTRL_GET_SIGNATURE_NID: c_int = 132;
 const SSL_CTRL_GET_NEGOTIATED_GROUP: c_int = 134;
 
 unsafe extern "C" {
+    fn SSL_CTX_set_default_read_buffer_len(context: *mut openssl_sys::SSL_CTX, length: usize);
+    fn SSL_set_default_read_buffer_len(ssl: *mut openssl_sys::SSL, length: usize);
     fn SSL_has_pending(ssl: *const openssl_sys::SSL) -> c_int;
     fn SSL_group_to_name(ssl: *mut openssl_sys::SSL, id: c_int) -> *const c_char;
     fn SSL_get_peer_signature_type_nid(ssl: *const openssl_sys::SSL, nid: *mut c_int) -> c_int;
@@ -64,6 +66,21 @@ pub(crate) fn offer_session(ssl: &mut SslRef, session: &SslSessionRef) -> Result
     // SAFETY: the session was made by a connection of the same SSL_CTX (see above); OpenSSL takes a
     // reference of its own.
     unsafe { ssl.set_session(session) }
+}
+
+/// `SSL_CTX_set_default_read_buffer_len`: how much connections of this context take from the network
+/// at a time, in bytes. Less than a record is no harm: then it is a record.
+pub(crate) fn set_default_read_buffer(context: &mut SslContextBuilder, length: usize) {
+    // SAFETY: the pointer is valid, and the function only stores the number.
+    unsafe { SSL_CTX_set_default_read_buffer_len(context.as_ptr(), length) }
+}
+
+/// `SSL_set_default_read_buffer_len`: the same for one connection, from the next time on that it
+/// allocates its buffer. OpenSSL 3.2 and later take it only before the handshake.
+pub(crate) fn set_read_buffer(ssl: &SslRef, length: usize) {
+    // SAFETY: the pointer is valid, and the function only stores the number. The caller,
+    // `TlsStream::expect_bulk`, borrows the connection exclusively, so nobody reads from it meanwhile.
+    unsafe { SSL_set_default_read_buffer_len(ssl.as_ptr(), length) }
 }
 
 /// `SSL_has_pending`: whether OpenSSL holds bytes that came from the peer, decrypted or not. They may be

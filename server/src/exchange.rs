@@ -17,6 +17,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
+/// Content of this length in bytes is taken in larger pieces.
+const BULK: u64 = 256 << 10;
+
 /// An open connection: its stream, and the facts that handlers see.
 #[derive(Debug)]
 pub(crate) struct Exchange {
@@ -82,8 +85,9 @@ impl Exchange {
     /// The deadline of a wait has passed.
     pub(crate) fn late(&mut self, wait: Wait) -> Turn {
         match wait.what {
-            Awaited::Next => Turn::End,
-            Awaited::First | Awaited::Rest => self.refuse(Rejection {
+            // Nothing was asked, so there is nothing to answer.
+            Awaited::First | Awaited::Next => Turn::End,
+            Awaited::Rest => self.refuse(Rejection {
                 status: StatusCode::REQUEST_TIMEOUT,
                 reason: "the request head took too long",
             }),
@@ -110,8 +114,12 @@ impl Exchange {
             Ok(decoder) => decoder,
             Err(error) => return self.refuse_content(began, &head, error),
         };
-        let muted = !decoder.is_done() && heard.mute().is_ok();
         let length = content_length(&head);
+        let muted = !decoder.is_done() && heard.mute().is_ok();
+        let bulk = length.is_none_or(|length| length >= BULK);
+        if bulk {
+            wire.stream.expect_bulk(true);
+        }
         let without_content = decoder.is_done();
         let mut content = Content::new(wire, decoder, head.expect_continue, limits.pace());
         let body = RequestBody::new(&mut content, length);
@@ -136,6 +144,9 @@ impl Exchange {
         wire.stream.set_writing(limits.pace());
         let answers = Answers { method: &head.method, version, close };
         let sent = send(&mut wire.stream, &answers, response);
+        if bulk {
+            wire.stream.expect_bulk(false);
+        }
         // What has come behind the content is told again, so it may be told twice.
         let heard_again = !muted || heard.hear().is_ok();
         let after = match sent.ends_connection || !heard_again {

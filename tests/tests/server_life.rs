@@ -124,7 +124,8 @@ fn a_second_signal_ends_the_server_at_once() {
 #[test]
 fn silence_in_a_handshake_ends_at_its_deadline_and_delays_nobody() {
     let server = server(|server| server.args(["--handshake-timeout", "2s"]));
-    RawClient::connect(&server).close();
+    // The file that is asked for stays open.
+    assert_eq!(server.curl_get("/a").text(), "A");
     let (_, before) = server.at_rest();
     let silent: Vec<TcpStream> = (0..50).map(|_| server.tcp()).collect();
     let half: Vec<TcpStream> = (0..10)
@@ -211,7 +212,8 @@ fn content_below_the_least_rate_is_cut_with_408() {
 fn a_client_that_does_not_read_is_cut_off() {
     let server = server(|server| server.args(["--idle-timeout", "1s"]));
     File::create(server.root().join("big")).unwrap().set_len(256 << 20).unwrap();
-    RawClient::connect(&server).close();
+    // The file that is asked for stays open.
+    assert_eq!(server.curl_get("/a").text(), "A");
     let (_, before) = server.at_rest();
     let mut client = RawClient::connect(&server);
     client.send("GET /big HTTP/1.1\r\nHost: localhost\r\n\r\n");
@@ -258,7 +260,8 @@ fn ten_thousand_requests_leave_threads_and_descriptors_where_they_were() {
 fn clients_that_vanish_leave_nothing_behind() {
     let server = server(|server| server);
     File::create(server.root().join("big")).unwrap().set_len(256 << 20).unwrap();
-    RawClient::connect(&server).close();
+    // The file that is asked for stays open.
+    assert_eq!(server.curl_get("/a").text(), "A");
     let (_, before) = server.at_rest();
     for _ in 0..10 {
         let mut reading = RawClient::connect(&server);
@@ -283,7 +286,8 @@ fn when_descriptors_run_out_the_server_waits_and_recovers() {
     let server = server(|server| {
         server.descriptor_limit(40).args(["--handshake-timeout", "1h", "--head-timeout", "1h"])
     });
-    RawClient::connect(&server).close();
+    // The file that is asked for stays open.
+    assert_eq!(server.curl_get("/a").text(), "A");
     let (_, before) = server.at_rest();
     let crowd: Vec<TcpStream> = (0..60).map(|_| server.tcp()).collect();
     settles("the server notices", || server.log().contains("cannot accept a connection"));

@@ -12,7 +12,7 @@ use super::name::ServerName;
 use super::patience::Patience;
 use super::policy::{Parameters, Policy};
 use super::resume::Resumption;
-use super::stream::{Peer, TlsStream};
+use super::stream::{BULK, Peer, TlsStream};
 use super::trust::{Pin, Trust};
 use super::verify::Rules;
 use crate::material::Passphrase;
@@ -447,6 +447,7 @@ impl TlsBuilder<ClientEnd> {
             context.set_cert_store(trust.load()?.store.build());
             context.set_verify(SslVerifyMode::PEER);
         }
+        crate::ffi::set_default_read_buffer(&mut context, BULK);
         let resumption = Resumption::install(&mut context)?;
         let rules = Rules {
             parameters,

@@ -25,6 +25,10 @@ use std::time::{Duration, Instant};
 /// How long a drop may take to tell the peer that the connection ends.
 const FAREWELL: Duration = Duration::from_millis(200);
 
+/// What is taken from the network at a time, in bytes, where much is expected: several records. One at a
+/// time costs a system call and an acknowledgement for each.
+pub(super) const BULK: usize = 128 << 10;
+
 /// A TLS connection.
 pub struct TlsStream {
     inner: SslStream<Socket>,
@@ -144,6 +148,12 @@ impl TlsStream {
     /// is then done first.
     pub fn before_waiting(&mut self, notice: fn()) {
         self.inner.get_mut().before_waiting(notice);
+    }
+
+    /// Whether much is expected from the peer from now on: then more is taken from the network at a time.
+    /// A client's stream begins so, a server's does not.
+    pub fn expect_bulk(&mut self, bulk: bool) {
+        crate::ffi::set_read_buffer(self.inner.ssl(), if bulk { BULK } else { 0 });
     }
 
     /// Whether a read could give something although nothing more arrives: bytes that have been decrypted
