@@ -120,7 +120,9 @@ fn threads_cannot_be_made_and_then_can_again() {
                 })
             })
             .collect();
-        assert!(server.threads() <= 24);
+        let threads = server.threads();
+        println!("{threads} threads; {}", server.log().lines().last().unwrap_or_default());
+        assert!(threads <= 24);
         for client in stuck {
             client.reset();
         }
