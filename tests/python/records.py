@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """TLS records that no ordinary client sends, with tlslite-ng, which can be told to.
 
-usage: records.py PORT TLS-VERSION WHAT COUNT
+usage: records.py PORT TLS-VERSION WHAT:COUNT...
 
-Floods the server with COUNT records of a kind, asks for /a behind them, and prints what happened:
-`answered`, or `ended: ` and how. The server may do either; that it goes on serving others is for the
-caller to see.
+For each argument, floods the server over a new connection with COUNT records of a kind, asks for /a
+behind them, and prints in a line what happened: `answered`, or `ended: ` and how. The server may do
+either; that it goes on serving others is for the caller to see.
 
   warnings     warning alerts (user_canceled, which TLS 1.3 still has)
   empty        application data records without content
@@ -58,12 +58,9 @@ def flood(connection, what, count):
             sys.exit(f"unknown: {what}")
 
 
-def main():
+def attempt(port, settings, what, count):
     """Connects, floods, asks, and tells."""
-    port, version, what, count = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
-    settings = HandshakeSettings()
-    settings.minVersion = settings.maxVersion = {"1.2": (3, 3), "1.3": (3, 4)}[version]
-    tcp = socket.create_connection(("127.0.0.1", int(port)), timeout=30)
+    tcp = socket.create_connection(("127.0.0.1", port), timeout=30)
     tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection = TLSConnection(tcp)
     connection.handshakeClientCert(settings=settings, serverName="localhost")
@@ -75,14 +72,22 @@ def main():
             answer += bytes(part)
     except (TLSError, TLSAbruptCloseError, OSError) as error:
         if not answer:
-            print(f"ended: {type(error).__name__} {error}".splitlines()[0])
-            return
+            return f"ended: {type(error).__name__} {error}".splitlines()[0]
+    finally:
+        tcp.close()
     if answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(b"A"):
-        print("answered")
-    elif answer:
-        print(f"answered otherwise: {answer!r}")
-    else:
-        print("ended: close_notify")
+        return "answered"
+    return f"answered otherwise: {answer!r}" if answer else "ended: close_notify"
+
+
+def main():
+    """One attempt for each argument."""
+    port, version = int(sys.argv[1]), sys.argv[2]
+    settings = HandshakeSettings()
+    settings.minVersion = settings.maxVersion = {"1.2": (3, 3), "1.3": (3, 4)}[version]
+    for argument in sys.argv[3:]:
+        what, count = argument.split(":")
+        print(attempt(port, settings, what, int(count)))
 
 
 if __name__ == "__main__":

@@ -81,8 +81,13 @@ impl<'s> Survival<'s> {
     #[track_caller]
     pub fn begin_with(server: &'s SealpairServer, tls: &SslContext, burst: usize) -> Self {
         fs::write(server.root().join(FILE), FILE).unwrap();
-        let mut burst: Vec<_> = (0..burst).map(|_| RawClient::over(server.tcp(), tls)).collect();
-        burst.iter_mut().for_each(|client| regular_request(client));
+        let connect = || {
+            let mut client = RawClient::over(server.tcp(), tls);
+            // At once: deadlines may be short.
+            regular_request(&mut client);
+            client
+        };
+        let burst: Vec<_> = (0..burst).map(|_| connect()).collect();
         burst.into_iter().for_each(RawClient::close);
         server.at_rest();
         let mut last = usize::MAX;
