@@ -5,6 +5,9 @@
 //! server    a running `sealpair-server` in a directory of its own
 //! pki       certificates of every kind, good and bad, in files
 //! raw       a TLS client that sends what it is told, byte by byte
+//! shape     how a client's bytes are cut into segments and records
+//! crowd     many clients at a time that misbehave
+//! survival  what a server has, and how it serves others, before, while and after it is abused
 //! peers     curl, openssl, nginx; and servers that misbehave as told
 //! waiting   until something is so, or a deadline has passed
 //! ```
@@ -14,19 +17,25 @@
 
 #![allow(clippy::unwrap_used)]
 
+pub mod crowd;
 pub mod peers;
 pub mod pki;
 pub mod proc;
 pub mod program;
 pub mod raw;
 pub mod server;
+pub mod shape;
+pub mod survival;
 pub mod waiting;
 
+pub use crowd::{Crowd, Manner};
 pub use peers::{Nginx, OpensslServer, ScriptedServer, curl, openssl};
 pub use pki::{Credentials, Pki};
 pub use program::{Ended, Run, Running};
 pub use raw::{End, RawClient, RawResponse};
 pub use server::{SealpairServer, ServerBuilder};
+pub use shape::Shape;
+pub use survival::Survival;
 pub use waiting::{DEADLINE, settles, settles_at};
 
 /// The Rust of the README, as documentation tests.

@@ -3,13 +3,14 @@
 //! It is made of the `openssl` crate alone, so that it shares no code with what it tests.
 
 use crate::server::SealpairServer;
+use crate::shape::{Shape, Shaped};
 use crate::waiting::DEADLINE;
 use openssl::ssl::{
     ErrorCode, ShutdownState, Ssl, SslContext, SslContextBuilder, SslMethod, SslStream,
     SslVerifyMode,
 };
 use std::io::{self, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// How a connection ended.
@@ -21,6 +22,19 @@ pub enum End {
     Cut,
     /// The TCP connection was reset.
     Reset,
+}
+
+impl End {
+    /// What an error that is not about waiting says.
+    #[track_caller]
+    fn of(error: &openssl::ssl::Error) -> Self {
+        match (error.code(), error.io_error().map(io::Error::kind)) {
+            (ErrorCode::ZERO_RETURN, _) => Self::CloseNotify,
+            (_, Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)) => Self::Reset,
+            (_, None) => Self::Cut,
+            (_, Some(kind)) => panic!("the connection failed: {kind:?}"),
+        }
+    }
 }
 
 /// A response, as it came.
@@ -52,7 +66,7 @@ impl RawResponse {
 /// A TLS connection to a server under test.
 #[derive(Debug)]
 pub struct RawClient {
-    stream: SslStream<TcpStream>,
+    stream: SslStream<Shaped>,
     /// What was read and not used yet.
     ahead: Vec<u8>,
     end: Option<End>,
@@ -100,22 +114,34 @@ impl RawClient {
     ///
     /// When the handshake fails.
     pub fn try_over(tcp: TcpStream, tls: &SslContext) -> Result<Self, openssl::ssl::Error> {
-        let mut ssl = Ssl::new(tls).unwrap();
-        ssl.set_hostname("localhost").unwrap();
-        ssl.param_mut().set_host("localhost").unwrap();
-        let mut stream = SslStream::new(ssl, tcp).unwrap();
+        Self::try_with(tcp, Shape::Plain, ssl(tls))
+    }
+
+    /// Connects over a TCP connection, on which all that is sent is cut to a shape.
+    #[track_caller]
+    pub fn shaped(tcp: TcpStream, tls: &SslContext, shape: Shape) -> Self {
+        Self::try_with(tcp, shape, ssl(tls)).unwrap()
+    }
+
+    /// Connects with a TLS state of its own, from [`ssl`].
+    ///
+    /// # Errors
+    ///
+    /// When the handshake fails.
+    pub fn try_with(tcp: TcpStream, shape: Shape, ssl: Ssl) -> Result<Self, openssl::ssl::Error> {
+        let mut stream = SslStream::new(ssl, Shaped::new(tcp, shape)).unwrap();
         stream.connect()?;
         Ok(Self { stream, ahead: Vec::new(), end: None })
     }
 
     /// The TLS stream below.
-    pub fn tls(&self) -> &SslStream<TcpStream> {
+    pub fn tls(&self) -> &SslStream<Shaped> {
         &self.stream
     }
 
     /// The TCP connection below.
     pub fn tcp(&self) -> &TcpStream {
-        self.stream.get_ref()
+        self.stream.get_ref().tcp()
     }
 
     /// How long each read may take from now on.
@@ -234,17 +260,39 @@ impl RawClient {
                 self.ahead.extend_from_slice(&piece[..count]);
                 None
             }
-            Err(error) if error.code() == ErrorCode::ZERO_RETURN => {
-                assert!(self.stream.get_shutdown().contains(ShutdownState::RECEIVED));
-                Some(End::CloseNotify)
+            Err(error) if error.code() == ErrorCode::WANT_READ => {
+                let ahead = String::from_utf8_lossy(&self.ahead);
+                panic!("nothing came in time; so far: {ahead:?}");
             }
-            Err(error) => match error.io_error().map(io::Error::kind) {
-                Some(io::ErrorKind::ConnectionReset) => Some(End::Reset),
-                Some(kind) => panic!("nothing came: {kind:?}; so far: {:?}", self.ahead),
-                None => Some(End::Cut),
-            },
+            Err(error) => {
+                let end = End::of(&error);
+                let told = self.stream.get_shutdown().contains(ShutdownState::RECEIVED);
+                assert_eq!(told, end == End::CloseNotify);
+                Some(end)
+            }
         };
         self.end
+    }
+
+    /// Takes what has arrived, without waiting for more; how the connection ended, if it has.
+    #[track_caller]
+    pub fn look(&mut self) -> Option<End> {
+        self.tcp().set_nonblocking(true).unwrap();
+        let mut piece = [0; 16 << 10];
+        while self.end.is_none() {
+            match self.stream.ssl_read(&mut piece) {
+                Ok(count) => self.ahead.extend_from_slice(&piece[..count]),
+                Err(error) if error.code() == ErrorCode::WANT_READ => break,
+                Err(error) => self.end = Some(End::of(&error)),
+            }
+        }
+        self.tcp().set_nonblocking(false).unwrap();
+        self.end
+    }
+
+    /// What came and was not used yet.
+    pub fn unused(&self) -> &[u8] {
+        &self.ahead
     }
 
     /// Reads to the end: what came, and how it ended.
@@ -277,6 +325,24 @@ impl RawClient {
     pub fn reset(self) {
         reset(self.tcp());
     }
+}
+
+/// The state of a TLS client that wants `localhost`.
+pub fn ssl(tls: &SslContext) -> Ssl {
+    let mut ssl = Ssl::new(tls).unwrap();
+    ssl.set_hostname("localhost").unwrap();
+    ssl.param_mut().set_host("localhost").unwrap();
+    ssl
+}
+
+/// A TCP connection whose reads and writes fail at the deadline.
+#[track_caller]
+pub fn tcp(address: SocketAddr) -> TcpStream {
+    let tcp = TcpStream::connect(address).unwrap();
+    tcp.set_read_timeout(Some(DEADLINE)).unwrap();
+    tcp.set_write_timeout(Some(DEADLINE)).unwrap();
+    tcp.set_nodelay(true).unwrap();
+    tcp
 }
 
 /// Makes the closing of a connection a reset.

@@ -3,6 +3,7 @@
 use crate::pki::Credentials;
 use crate::proc;
 use crate::program::{Ended, Run, Running, program, send_signal};
+use crate::raw;
 use crate::waiting::{DEADLINE, settles, settles_at};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -28,7 +29,8 @@ pub struct ServerBuilder {
     ca: Option<PathBuf>,
     args: Vec<OsString>,
     env: Vec<(String, OsString)>,
-    descriptors: Option<u32>,
+    /// What becomes the server by exec, so that the process id is the server's.
+    through: Vec<OsString>,
 }
 
 impl ServerBuilder {
@@ -43,7 +45,7 @@ impl ServerBuilder {
             ca: None,
             args: Vec::new(),
             env: Vec::new(),
-            descriptors: None,
+            through: Vec::new(),
         }
     }
 
@@ -117,8 +119,16 @@ impl ServerBuilder {
 
     /// Limits its descriptors (RLIMIT_NOFILE).
     #[must_use]
-    pub fn descriptor_limit(mut self, limit: u32) -> Self {
-        self.descriptors = Some(limit);
+    pub fn descriptor_limit(self, limit: u32) -> Self {
+        let prlimit = crate::peers::find("prlimit", "util-linux");
+        self.through([prlimit.as_os_str(), format!("--nofile={limit}:{limit}").as_ref()])
+    }
+
+    /// Runs it by way of another program, such as `prlimit`, that takes a command line behind its
+    /// own arguments and becomes it; may be called again.
+    #[must_use]
+    pub fn through<A: AsRef<OsStr>>(mut self, line: impl IntoIterator<Item = A>) -> Self {
+        self.through.extend(line.into_iter().map(|arg| arg.as_ref().to_owned()));
         self
     }
 
@@ -153,12 +163,11 @@ impl ServerBuilder {
 
     fn run(&self) -> Run {
         let server = program("sealpair-server");
-        let command = match self.descriptors {
-            None => Command::new(server),
-            // It becomes the server by exec, so the process id is the server's.
-            Some(limit) => {
-                let mut command = Command::new(crate::peers::find("prlimit", "util-linux"));
-                command.arg(format!("--nofile={limit}:{limit}")).arg("--").arg(server);
+        let command = match &self.through[..] {
+            [] => Command::new(server),
+            [first, rest @ ..] => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(server);
                 command
             }
         };
@@ -264,11 +273,7 @@ impl SealpairServer {
     /// A TCP connection to it, whose reads fail at the deadline.
     #[track_caller]
     pub fn tcp(&self) -> TcpStream {
-        let tcp = TcpStream::connect(self.address()).unwrap();
-        tcp.set_read_timeout(Some(DEADLINE)).unwrap();
-        tcp.set_write_timeout(Some(DEADLINE)).unwrap();
-        tcp.set_nodelay(true).unwrap();
-        tcp
+        raw::tcp(self.address())
     }
 
     /// The authority to trust, whoever made it.

@@ -42,6 +42,26 @@ pub fn openssl() -> Run {
     Run::new(Command::new(find("openssl", "openssl")))
 }
 
+/// A program of `tests/python`, run by the Python that scripts/test equips with tlslite-ng.
+///
+/// # Panics
+///
+/// When that has not been done.
+#[track_caller]
+pub fn python(script: &str) -> Run {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let python = root.join("../target/python/bin/python");
+    assert!(
+        python.exists(),
+        "{} is missing: run scripts/test, which makes it (python3 -m venv, tlslite-ng)",
+        python.display()
+    );
+    let mut command = Command::new(python);
+    // Nothing is written beside the sources.
+    command.arg("-B").arg(root.join("python").join(script));
+    Run::new(command)
+}
+
 impl SealpairServer {
     /// curl, trusting this server.
     #[track_caller]
