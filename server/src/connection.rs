@@ -15,6 +15,7 @@ use crate::http::head::RequestHead;
 use crate::limits::Limits;
 use crate::listener::Accepted;
 use crate::message::{BodyError, ConnectionInfo, Request, RequestBody, Response};
+use crate::observe::{Exchange, Observer};
 use crate::registry::Registration;
 use crate::send::{Answers, Sent, send};
 use crate::wire::{Content, HeadWait, NoRequest, Wire};
@@ -35,16 +36,22 @@ pub(crate) struct Service {
     pub(crate) tls: ServerTls,
     pub(crate) handler: Box<dyn Handler>,
     pub(crate) limits: Limits,
+    pub(crate) observer: Observer,
 }
 
 impl Service {
     /// Serves one connection until it ends.
     pub(crate) fn serve(&self, accepted: Accepted<'_>) {
         let Accepted { tcp, peer, place } = accepted;
+        let _open = self.observer.metrics.connection();
+        let began = Instant::now();
         let patience = Patience::for_next(self.limits.handshake);
         match self.tls.accept(Arc::clone(&tcp), &peer.to_string(), patience) {
-            Ok(stream) => self.exchange(stream, &tcp, peer, &place),
-            Err(failure) => refuse(&tcp, &failure),
+            Ok(stream) => self.exchange(stream, began.elapsed(), &tcp, peer, &place),
+            Err(failure) => {
+                self.observer.metrics.handshake_failed(failure.reason());
+                refuse(&tcp, &failure);
+            }
         }
     }
 
@@ -52,11 +59,14 @@ impl Service {
     fn exchange(
         &self,
         stream: TlsStream,
+        took: Duration,
         tcp: &TcpStream,
         peer: SocketAddr,
         place: &Registration<'_>,
     ) {
         let info = ConnectionInfo::new(peer, tcp.local_addr().unwrap_or(peer), stream.session());
+        let session = info.session();
+        self.observer.metrics.handshake_done(took, session.protocol, session.resumed);
         log::debug!("{peer}: connected, {}", info.session());
         let mut wire = Wire::new(stream);
         let Limits { request_head, head, idle, .. } = &self.limits;
@@ -67,7 +77,7 @@ impl Service {
             let request = match wire.read_head(request_head, wait, begun) {
                 Ok(request) => request,
                 Err(reason) => {
-                    self.no_request(&mut wire, peer, reason);
+                    self.no_request(&mut wire, &info, reason);
                     break;
                 }
             };
@@ -99,6 +109,7 @@ impl Service {
         let version = head.version;
         let keep_alive = head.keep_alive;
         let target = head.target.clone();
+        let fields = self.observer.fields(&head.headers);
         let mut received = 0;
         wire.stream.set_writing(limits.pace());
         let (response, in_step) = match BodyDecoder::new(head.framing, limits.max_body) {
@@ -123,15 +134,32 @@ impl Service {
         let close = !keep_alive || !in_step || place.is_draining();
         let status = response.status();
         wire.stream.set_writing(limits.pace());
+        let to_first_byte = began.elapsed();
         let sent = send(&mut wire.stream, &Answers { method: &method, version, close }, response);
         let Sent { bytes, ends_connection, error } = sent;
-        let millis = began.elapsed().as_secs_f64() * 1e3;
-        let cut = error.as_ref().map(|error| format!(" cut: {}", one_line(error)));
+        let whole = began.elapsed();
+        let millis = whole.as_secs_f64() * 1e3;
+        let cut = error.as_ref().map(|error| one_line(error));
+        self.observer.answered(
+            info,
+            &Exchange {
+                method: &method,
+                target: &target,
+                version,
+                fields: &fields,
+                status,
+                received,
+                sent: bytes,
+                to_first_byte,
+                whole,
+                error: cut.as_deref(),
+            },
+        );
         log::info!(
             target: "sealpair_server::access",
             "{} {} {method} {target} {} {received} {bytes} {millis:.1}ms {}{}",
             info.peer(), Escaped(info.subject().unwrap_or("-")), status.as_u16(),
-            info.session().protocol, cut.unwrap_or_default(),
+            info.session().protocol, cut.map(|cut| format!(" cut: {cut}")).unwrap_or_default(),
         );
         if error.is_none() && !in_step {
             // The client may still be sending; it must be able to read the answer all the same.
@@ -141,7 +169,8 @@ impl Service {
     }
 
     /// Ends a connection that has no next request, with a word where one is due.
-    fn no_request(&self, wire: &mut Wire, peer: SocketAddr, reason: NoRequest) {
+    fn no_request(&self, wire: &mut Wire, info: &ConnectionInfo, reason: NoRequest) {
+        let peer = info.peer();
         let rejection = match reason {
             NoRequest::Ended | NoRequest::Idle => return,
             NoRequest::Refused(rejection) => rejection,
@@ -155,6 +184,7 @@ impl Service {
             }
         };
         log::info!("{peer}: refused: {rejection}");
+        self.observer.head_refused(info, &rejection);
         wire.stream.set_writing(Patience::for_next(LINGER));
         let answers = Answers { method: &Method::GET, version: Version::HTTP_11, close: true };
         let response = Response::error(rejection.status, rejection.reason);

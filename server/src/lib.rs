@@ -9,12 +9,15 @@
 //! [`Server::bind`] and [`Server::serve`] are all that a program needs; a [`Handler`] is any function
 //! from a [`Request`] to a [`Response`].
 
+pub mod access_log;
 mod connection;
 pub mod handler;
 pub mod http;
 mod limits;
 mod listener;
 mod message;
+pub mod metrics;
+mod observe;
 mod registry;
 mod send;
 mod server;
@@ -23,4 +26,4 @@ mod wire;
 pub use handler::Handler;
 pub use limits::Limits;
 pub use message::{Body, BodyError, ConnectionInfo, Request, RequestBody, Response};
-pub use server::{Server, ServerHandle, listen};
+pub use server::{Server, ServerHandle, listen, listen_with};
