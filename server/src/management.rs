@@ -91,6 +91,11 @@ impl Management {
         Ok(management)
     }
 
+    /// Ends it: the address is free, and a Unix socket's path removed, when this returns.
+    pub fn close(&self) {
+        self.shared.close();
+    }
+
     fn spawn(&self, work: fn(&Shared)) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
         let thread = std::thread::Builder::new().name("management".to_owned());

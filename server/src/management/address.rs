@@ -50,6 +50,18 @@ impl FromStr for Address {
     }
 }
 
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Loopback(addresses) => match addresses.first() {
+                Some(address) => address.fmt(f),
+                None => f.write_str("no address"),
+            },
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
 /// Why an address cannot be bound.
 #[derive(Debug)]
 #[non_exhaustive]
