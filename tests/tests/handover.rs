@@ -163,3 +163,12 @@ fn a_restart_with_an_inherited_socket_loses_nothing() {
     let start = || server(Some(dir.path().to_owned())).inheriting(&listener).start();
     restart(start(), |_| start());
 }
+
+#[test]
+fn a_restart_on_a_shared_port_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().to_owned();
+    let start =
+        |address: &str| server(Some(state.clone())).listen(address).arg("--reuse-port").start();
+    restart(start("127.0.0.1:0"), |old| start(&old.address().to_string()));
+}
