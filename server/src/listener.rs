@@ -15,7 +15,7 @@ use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Workers that may stand ready. More end when their connection does, so that a burst does not leave
 /// its threads behind.
@@ -28,6 +28,9 @@ const STACK: usize = 1 << 20;
 /// The first wait after a failed accept; it doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// How long a pool that is to stop goes on to accept what waits in the backlog.
+const BACKLOG_GRACE: Duration = Duration::from_secs(1);
 
 /// What a worker does with a connection.
 pub(crate) type Serve = dyn Fn(Accepted<'_>) + Send + Sync;
@@ -93,14 +96,26 @@ impl Pool {
         self.spawn()
     }
 
-    /// No connection is accepted from now on, and idle ones end.
-    pub(crate) fn stop(&self) {
+    /// What waits in the backlog is still accepted, then the listeners are closed; idle connections end.
+    pub(crate) fn stop(self: &Arc<Self>) {
         self.registry.begin_drain();
         // It stays readable: nobody reads it. A counter that is full is as readable.
         let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
-        // The leader has woken up and gives the lock up. With the listeners closed, who connects
-        // now is refused and can go elsewhere, instead of waiting in the backlog for nobody.
-        self.lead.lock().unwrap_or_else(PoisonError::into_inner).listeners.clear();
+        // The kernel resets what is in the backlog of a listener that is closed, although for these
+        // clients the connection is made. The workers take it (see `next`), as long as there is room.
+        let until = Instant::now() + BACKLOG_GRACE;
+        loop {
+            // The leader has woken up and gives the lock up.
+            let mut lead = self.lead.lock().unwrap_or_else(PoisonError::into_inner);
+            if !somebody_waits(&lead.listeners) || Instant::now() >= until {
+                // Who connects now is refused and can go elsewhere, instead of waiting for nobody.
+                lead.listeners.clear();
+                return;
+            }
+            drop(lead);
+            let _ = self.spawn();
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn spawn(self: &Arc<Self>) -> io::Result<()> {
@@ -143,9 +158,8 @@ impl Pool {
         self.ready.fetch_add(1, Ordering::SeqCst);
         let mut lead = self.lead.lock().unwrap_or_else(PoisonError::into_inner);
         let accepted = loop {
-            if self.registry.is_draining() {
-                break None;
-            }
+            // First, so that an empty backlog is one from after the order to stop.
+            let draining = self.registry.is_draining();
             match self.accept(&mut lead) {
                 Ok(Some((tcp, peer))) => {
                     lead.wait = None;
@@ -154,6 +168,7 @@ impl Pool {
                     let place = self.registry.enter(Arc::clone(&tcp));
                     break Some(Accepted { tcp, peer, place });
                 }
+                Ok(None) | Err(_) if draining => break None,
                 Ok(None) => {}
                 Err(error) => self.back_off(&mut lead, &error),
             }
@@ -225,4 +240,11 @@ impl Pool {
         // Only the order to stop ends the wait early.
         let _ = poll(&mut [PollFd::new(&self.stop, PollFlags::IN)], Some(&wait));
     }
+}
+
+/// Whether a connection waits to be accepted.
+fn somebody_waits(listeners: &[TcpListener]) -> bool {
+    let mut fds: Vec<PollFd<'_>> =
+        listeners.iter().map(|listener| PollFd::new(listener, PollFlags::IN)).collect();
+    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
 }
