@@ -12,12 +12,12 @@
 //!
 //! - A request that announces more content than tiny_http has read already is never dropped: dropping it
 //!   would allocate all that it announces, which ends the process when the number is large enough. It is
-//!   leaked, with its connection; after [`MOST_LEAKED`] of them the listener is given up.
+//!   leaked, with its connection; after `MOST_LEAKED` of them the listener is given up.
 //! - A panic over one request ends that request.
 //! - When the accept thread has died (out of descriptors, out of threads), connections wait in the
 //!   backlog that nobody looks at. The keeper sees that and starts another accept thread on the same
 //!   socket.
-//! - A peer that does not read its answer holds up a handler no longer than [`WRITE_TIMEOUT`] on TCP.
+//! - A peer that does not read its answer holds up a handler no longer than `WRITE_TIMEOUT` on TCP.
 
 mod address;
 
