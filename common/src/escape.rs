@@ -67,8 +67,13 @@ pub fn escaped(text: &str) -> String {
 
 /// A JSON document in one line in which, besides what JSON demands, everything is escaped that
 /// [`Escaped`] escapes for a terminal: a document is often looked at in one.
-pub fn json_line(document: &serde_json::Value) -> String {
-    let plain = document.to_string();
+///
+/// Empty for what JSON cannot represent (a map whose keys are no strings).
+pub fn json_line(document: &impl serde::Serialize) -> String {
+    let plain = serde_json::to_string(document).unwrap_or_default();
+    if plain.chars().all(|c| c == '\\' || is_printable(c)) {
+        return plain;
+    }
     let mut out = String::with_capacity(plain.len());
     for c in plain.chars() {
         // Outside of strings JSON has nothing of this kind, and a backslash is JSON's own.

@@ -1,16 +1,22 @@
 //! The only unsafe code of the workspace: thin wrappers over OpenSSL functions that the `openssl`
-//! crate does not have (or marks unsafe). Each names its C function and says why the call is sound.
+//! crate does not have (or marks unsafe), and the adoption of descriptors that another program has opened.
+//! Each names its C function and says why the call is sound.
 
 #![allow(unsafe_code)]
 
+use crate::handover::{FIRST_DESCRIPTOR, announced};
 use foreign_types::{ForeignType, ForeignTypeRef};
 use openssl::error::ErrorStack;
 use openssl::nid::Nid;
 use openssl::ssl::{SslContextBuilder, SslRef, SslSessionRef};
 use openssl::x509::store::X509StoreBuilderRef;
 use openssl::x509::{X509, X509Crl, X509VerifyResult};
+use std::collections::BTreeSet;
 use std::ffi::{CStr, c_char, c_int, c_long, c_uchar, c_void};
+use std::io;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
+use std::sync::{Mutex, PoisonError};
 
 // Control numbers from OpenSSL 3.0's <openssl/ssl.h>; they are part of its ABI.
 const SSL_CTRL_CHAIN_CERT: c_int = 89;
@@ -169,4 +175,30 @@ pub(crate) fn client_certificate_was_requested(ssl: &SslRef) -> bool {
 pub(crate) fn certificate_rejected() -> X509VerifyResult {
     // SAFETY: the number is one that OpenSSL knows, which is all that the crate asks for.
     unsafe { X509VerifyResult::from_raw(28) }
+}
+
+/// Takes a descriptor that was handed over to this process when it was started (sd_listen_fds(3)), and
+/// sets close-on-exec. It must be one of those that the environment announces, be open, and can be taken
+/// once.
+pub(crate) fn inherited_descriptor(fd: RawFd) -> io::Result<OwnedFd> {
+    static TAKEN: Mutex<BTreeSet<RawFd>> = Mutex::new(BTreeSet::new());
+    let count = announced().map_or(0, |announced| announced.count);
+    let at = fd.checked_sub(FIRST_DESCRIPTOR).and_then(|at| usize::try_from(at).ok());
+    if at.is_none_or(|at| at >= count) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it was not handed over"));
+    }
+    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if taken.contains(&fd) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it has been taken before"));
+    }
+    // SAFETY: the number is not -1. It may be closed, which the call reports as EBADF; the borrow ends
+    // with the call.
+    let flags = rustix::io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(fd) })?;
+    taken.insert(fd);
+    // SAFETY: the descriptor is open (see above), and nothing else in this process owns it: whoever
+    // started this process says, for this very process id, that it has opened it for us, and it is
+    // handed out here once.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    rustix::io::fcntl_setfd(&fd, flags | rustix::io::FdFlags::CLOEXEC)?;
+    Ok(fd)
 }

@@ -5,6 +5,7 @@
 //! - [`tls`]: the OpenSSL context module: policy, identity, trust, contexts, the stream, the facts of a
 //!   session, and the reason of a failure;
 //! - [`pki`]: a local certificate authority, issuing and inspection;
+//! - [`handover`]: descriptors that whoever started the process has opened for it;
 //! - [`exit`], [`report`], [`escape`], [`units`]: how a failure is numbered, told, and shown safely.
 //!
 //! The only unsafe code of the workspace is in `ffi`.
@@ -12,6 +13,7 @@
 pub mod escape;
 pub mod exit;
 mod ffi;
+pub mod handover;
 mod material;
 pub mod pki;
 pub mod report;

@@ -16,6 +16,7 @@
 use crate::exchange::Exchange;
 use crate::handler::Handler;
 use crate::limits::Limits;
+use crate::observe::Observer;
 use crate::table::{Awaited, Wait};
 use crate::workers::{Watch, step_aside};
 use sealpair_common::tls::{Accepting, Advance, Failure, Patience, Reason, ServerTls};
@@ -33,12 +34,18 @@ pub(crate) struct Service {
     pub(crate) tls: ServerTls,
     pub(crate) handler: Box<dyn Handler>,
     pub(crate) limits: Limits,
+    pub(crate) observer: Observer,
     draining: AtomicBool,
 }
 
 impl Service {
-    pub(crate) fn new(tls: ServerTls, handler: Box<dyn Handler>, limits: Limits) -> Self {
-        Self { tls, handler, limits, draining: AtomicBool::new(false) }
+    pub(crate) fn new(
+        tls: ServerTls,
+        handler: Box<dyn Handler>,
+        limits: Limits,
+        observer: Observer,
+    ) -> Self {
+        Self { tls, handler, limits, observer, draining: AtomicBool::new(false) }
     }
 
     /// From now on every response is the last of its connection.
@@ -56,6 +63,7 @@ impl Service {
 pub(crate) struct Connection {
     tcp: Arc<TcpStream>,
     peer: SocketAddr,
+    accepted: Instant,
     phase: Phase,
     /// What it waits for, or waited for last.
     wait: Wait,
@@ -101,7 +109,8 @@ impl Connection {
     /// A connection that has just been accepted, and what it waits for.
     pub(crate) fn new(tcp: Arc<TcpStream>, peer: SocketAddr, service: &Service) -> (Self, Wait) {
         let wait = Wait::until(Awaited::First, service.limits.handshake);
-        (Self { tcp, peer, phase: Phase::Accepted, wait, ended: false }, wait)
+        let accepted = Instant::now();
+        (Self { tcp, peer, accepted, phase: Phase::Accepted, wait, ended: false }, wait)
     }
 
     pub(crate) fn peer(&self) -> SocketAddr {
@@ -116,17 +125,22 @@ impl Connection {
     /// Does what can be done.
     pub(crate) fn proceed(&mut self, service: &Service, why: Why, watch: &Watch<'_>) -> Next {
         match std::mem::replace(&mut self.phase, Phase::Lingering) {
-            Phase::Accepted if why != Why::Ready => Next::End,
+            Phase::Accepted if why != Why::Ready => {
+                service.observer.metrics.handshake_failed(Reason::Deadline);
+                Next::End
+            }
             Phase::Accepted => {
                 match service.tls.begin(Arc::clone(&self.tcp), &self.peer.to_string()) {
                     Ok(mut accepting) => {
                         accepting.before_waiting(step_aside);
                         self.shake_hands(service, accepting, watch)
                     }
-                    Err(failure) => self.refuse(&failure),
+                    Err(failure) => self.refuse(service, &failure),
                 }
             }
-            Phase::Handshake(accepting) if why != Why::Ready => self.refuse(&accepting.late()),
+            Phase::Handshake(accepting) if why != Why::Ready => {
+                self.refuse(service, &accepting.late())
+            }
             Phase::Handshake(accepting) => self.shake_hands(service, accepting, watch),
             Phase::Open(exchange) => self.exchange(service, exchange, why, watch),
             Phase::Lingering if why != Why::Ready => Next::End,
@@ -142,11 +156,14 @@ impl Connection {
             }
             Ok(Advance::Done(stream)) => {
                 let exchange = Box::new(Exchange::new(stream, self.peer));
+                let session = exchange.session();
+                let took = self.accepted.elapsed();
+                service.observer.metrics.handshake_done(took, session.protocol, session.resumed);
                 // A client that has just connected has something to ask: its first head is due at once.
                 self.wait = Wait::until(Awaited::First, service.limits.head);
                 self.exchange(service, exchange, Why::Ready, watch)
             }
-            Err(failure) => self.refuse(&failure),
+            Err(failure) => self.refuse(service, &failure),
         }
     }
 
@@ -160,7 +177,7 @@ impl Connection {
         let watch = Heard { watch, tcp: &self.tcp };
         let next = match why {
             Why::Ready => exchange.proceed(service, self.wait, self.ended, &watch),
-            Why::Late => exchange.late(self.wait),
+            Why::Late => exchange.late(service, self.wait),
             Why::Drain => Turn::End,
         };
         match next {
@@ -185,7 +202,8 @@ impl Connection {
     }
 
     /// Logs why there is no TLS connection and sees to it that the client can know.
-    fn refuse(&mut self, failure: &Failure) -> Next {
+    fn refuse(&mut self, service: &Service, failure: &Failure) -> Next {
+        service.observer.metrics.handshake_failed(failure.reason());
         match failure.reason() {
             // A port scan, a health check of a balancer, a browser that changed its mind.
             Reason::Closed | Reason::Io(_) => {

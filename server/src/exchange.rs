@@ -5,17 +5,18 @@ use crate::http::body::BodyDecoder;
 use crate::http::head::RequestHead;
 use crate::http::{Framing, Rejection};
 use crate::message::{BodyError, ConnectionInfo, Request, RequestBody, Response};
+use crate::observe::{Exchanged, Fields};
 use crate::send::{Answers, Sent, send};
 use crate::table::{Awaited, Wait};
 use crate::wire::{Content, Heading, NoRequest, Wire};
 use crate::workers::step_aside;
 use ::http::{Method, StatusCode, Version};
 use sealpair_common::escape::Escaped;
-use sealpair_common::tls::{Patience, TlsStream};
+use sealpair_common::tls::{Patience, TlsSession, TlsStream};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Content of this length in bytes is taken in larger pieces.
 const BULK: u64 = 256 << 10;
@@ -33,6 +34,11 @@ impl Exchange {
         let info = ConnectionInfo::of(peer, Arc::clone(stream.tcp()), stream.session());
         log::debug!("{peer}: connected, {}", info.session());
         Self { wire: Wire::new(stream), info }
+    }
+
+    /// What was negotiated.
+    pub(crate) fn session(&self) -> &TlsSession {
+        self.info.session()
     }
 
     /// Answers a request if there is a whole head, and says what is next. `wait` is what the connection
@@ -62,7 +68,7 @@ impl Exchange {
                     Awaited::Rest => wait,
                 });
             }
-            Err(NoRequest::Refused(rejection)) => return self.refuse(rejection),
+            Err(NoRequest::Refused(rejection)) => return self.refuse(service, rejection),
             Err(NoRequest::Lost(failure)) => {
                 log::info!("{}: {}", self.info.peer(), one_line(&failure));
                 return Turn::End;
@@ -83,14 +89,14 @@ impl Exchange {
     }
 
     /// The deadline of a wait has passed.
-    pub(crate) fn late(&mut self, wait: Wait) -> Turn {
+    pub(crate) fn late(&mut self, service: &Service, wait: Wait) -> Turn {
         match wait.what {
             // Nothing was asked, so there is nothing to answer.
             Awaited::First | Awaited::Next => Turn::End,
-            Awaited::Rest => self.refuse(Rejection {
-                status: StatusCode::REQUEST_TIMEOUT,
-                reason: "the request head took too long",
-            }),
+            Awaited::Rest => {
+                let status = StatusCode::REQUEST_TIMEOUT;
+                self.refuse(service, Rejection { status, reason: "the request head took too long" })
+            }
         }
     }
 
@@ -112,8 +118,9 @@ impl Exchange {
         wire.stream.set_writing(limits.pace());
         let decoder = match BodyDecoder::new(head.framing, limits.max_body) {
             Ok(decoder) => decoder,
-            Err(error) => return self.refuse_content(began, &head, error),
+            Err(error) => return self.refuse_content(service, began, &head, error),
         };
+        let fields = service.observer.fields(&head.headers);
         let length = content_length(&head);
         let muted = !decoder.is_done() && heard.mute().is_ok();
         let bulk = length.is_none_or(|length| length >= BULK);
@@ -143,6 +150,7 @@ impl Exchange {
         let status = response.status();
         wire.stream.set_writing(limits.pace());
         let answers = Answers { method: &head.method, version, close };
+        let to_first_byte = began.elapsed();
         let sent = send(&mut wire.stream, &answers, response);
         if bulk {
             wire.stream.expect_bulk(false);
@@ -155,26 +163,42 @@ impl Exchange {
             true if sent.error.is_none() && (!in_step || wire.may_have_input()) => After::Linger,
             true => After::End,
         };
-        log_request(info, &head, status, received, &sent, began);
+        observe(
+            service,
+            info,
+            &head,
+            &Answer { fields, status, received, sent, to_first_byte, began },
+        );
         after
     }
 
     /// Answers a request whose content is too long.
-    fn refuse_content(&mut self, began: Instant, head: &RequestHead, error: BodyError) -> After {
+    fn refuse_content(
+        &mut self,
+        service: &Service,
+        began: Instant,
+        head: &RequestHead,
+        error: BodyError,
+    ) -> After {
+        let fields = service.observer.fields(&head.headers);
         let response = Response::error(error.status(), error);
         let status = response.status();
         let answers = Answers { method: &head.method, version: head.version, close: true };
+        let to_first_byte = began.elapsed();
         let sent = send(&mut self.wire.stream, &answers, response);
-        log_request(&self.info, head, status, 0, &sent, began);
-        match sent.error {
+        let after = match sent.error {
             None => After::Linger,
             Some(_) => After::End,
-        }
+        };
+        let answer = Answer { fields, status, received: 0, sent, to_first_byte, began };
+        observe(service, &self.info, head, &answer);
+        after
     }
 
     /// Ends a connection that has no next request, with a word.
-    fn refuse(&mut self, rejection: Rejection) -> Turn {
+    fn refuse(&mut self, service: &Service, rejection: Rejection) -> Turn {
         log::info!("{}: refused: {rejection}", self.info.peer());
+        service.observer.head_refused(&self.info, &rejection);
         self.wire.stream.set_writing(Patience::for_next(LINGER));
         let answers = Answers { method: &Method::GET, version: Version::HTTP_11, close: true };
         let response = Response::error(rejection.status, rejection.reason);
@@ -193,20 +217,43 @@ enum After {
     End,
 }
 
-fn log_request(
-    info: &ConnectionInfo,
-    head: &RequestHead,
+/// How a request was answered.
+struct Answer {
+    fields: Fields,
     status: StatusCode,
     received: u64,
-    sent: &Sent,
+    sent: Sent,
+    to_first_byte: Duration,
     began: Instant,
-) {
+}
+
+/// Counts and logs a request.
+fn observe(service: &Service, info: &ConnectionInfo, head: &RequestHead, answer: &Answer) {
+    let Answer { fields, status, received, sent, to_first_byte, began } = answer;
+    let whole = began.elapsed();
+    let error = sent.error.as_ref().map(|error| one_line(error));
+    let RequestHead { method, target, version, .. } = head;
+    service.observer.answered(
+        info,
+        &Exchanged {
+            method,
+            target,
+            version: *version,
+            fields,
+            status: *status,
+            received: *received,
+            sent: sent.bytes,
+            to_first_byte: *to_first_byte,
+            whole,
+            error: error.as_deref(),
+        },
+    );
     log::info!(
         target: "sealpair_server::access",
-        "{} {} {} {} {} {received} {} {:.1}ms {}{}",
-        info.peer(), Escaped(info.subject().unwrap_or("-")), head.method, head.target,
-        status.as_u16(), sent.bytes, began.elapsed().as_secs_f64() * 1e3, info.session().protocol,
-        sent.error.as_ref().map(|error| format!(" cut: {}", one_line(error))).unwrap_or_default(),
+        "{} {} {method} {target} {} {received} {} {:.1}ms {}{}",
+        info.peer(), Escaped(info.subject().unwrap_or("-")), status.as_u16(), sent.bytes,
+        whole.as_secs_f64() * 1e3, info.session().protocol,
+        error.map(|error| format!(" cut: {error}")).unwrap_or_default(),
     );
 }
 

@@ -1,8 +1,11 @@
 //! The server: listeners, a handler, and how it stops.
 
+use crate::access_log::AccessLog;
 use crate::connection::Service;
 use crate::handler::Handler;
 use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::observe::Observer;
 use crate::workers::Pool;
 use sealpair_common::tls::ServerTls;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -29,6 +32,8 @@ pub struct Server {
     listeners: Vec<TcpListener>,
     tls: ServerTls,
     limits: Limits,
+    metrics: Arc<Metrics>,
+    access_log: Option<AccessLog>,
     stop: ServerHandle,
 }
 
@@ -51,13 +56,34 @@ impl Server {
 
     /// Serves on sockets that are bound already: several, or some that were handed over.
     pub fn from_listeners(listeners: Vec<TcpListener>, tls: ServerTls) -> Self {
-        Self { listeners, tls, limits: Limits::default(), stop: ServerHandle::default() }
+        Self {
+            listeners,
+            tls,
+            limits: Limits::default(),
+            metrics: Arc::default(),
+            access_log: None,
+            stop: ServerHandle::default(),
+        }
     }
 
     /// Sets the bounds of every wait and size.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Counts into these numbers, which others may look at; into its own unless set.
+    #[must_use]
+    pub fn metrics(mut self, metrics: Arc<Metrics>) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// Records every request in this log.
+    #[must_use]
+    pub fn access_log(mut self, log: AccessLog) -> Self {
+        self.access_log = Some(log);
         self
     }
 
@@ -82,14 +108,20 @@ impl Server {
     ///
     /// When not even one thread can be started.
     pub fn serve(self, handler: impl Handler + 'static) -> io::Result<usize> {
-        let Self { listeners, tls, limits, stop } = self;
+        let Self { listeners, tls, limits, metrics, access_log, stop } = self;
         let drain = limits.drain;
-        let service = Service::new(tls, Box::new(handler), limits);
+        metrics.set_tls(&tls);
+        let observer = Observer { metrics: Arc::clone(&metrics), access_log };
+        let service = Service::new(tls, Box::new(handler), limits, observer);
         let pool = Pool::new(listeners, service)?;
         pool.start()?;
+        metrics.serving();
         stop.wait();
+        metrics.drain_begun();
         pool.begin_drain();
-        Ok(pool.finish_drain(drain))
+        let cut_off = pool.finish_drain(drain);
+        metrics.drain_done(cut_off);
+        Ok(cut_off)
     }
 }
 
@@ -126,9 +158,22 @@ impl ServerHandle {
 ///
 /// When it is in use, not this machine's, or privileged.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    listen_with(address, false)
+}
+
+/// Binds an address and listens; with `reuse_port` (SO_REUSEPORT) another process of the same user that
+/// asks for it, too, can listen on the same port at the same time.
+///
+/// # Errors
+///
+/// As [`listen`].
+pub fn listen_with(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait until the connections of the previous run have left TIME_WAIT.
     socket.set_reuse_address(true)?;
+    if reuse_port {
+        socket.set_reuse_port(true)?;
+    }
     if address.is_ipv6() {
         // `[::]` beside `0.0.0.0` are two listeners; without this the second would be "in use".
         socket.set_only_v6(true)?;

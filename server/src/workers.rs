@@ -18,7 +18,7 @@
 //! one connection alone.
 //!
 //! There is at most one thread for each connection, besides the active ones; a thread that is not needed
-//! stands by for a while of activity and ends when there are many.
+//! stands by for a while, and ends.
 
 use crate::connection::{Connection, Next, Service, Why};
 use crate::listener::{Accepted, Listeners};
@@ -32,8 +32,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Threads that may stand by. More end, so that a burst does not leave its threads behind.
+/// Threads that may stand by. More end at once.
 const STAND_BY: usize = 32;
+
+/// A thread that nobody has called for so long ends, so that a burst does not leave its threads behind.
+const STAND_BY_FOR: Duration = Duration::from_secs(5);
 
 /// The stack of a thread in bytes. Only what is touched takes memory; handlers and OpenSSL's deepest
 /// paths (a chain of certificates with RSA keys) stay below a quarter of it.
@@ -231,8 +234,11 @@ impl Pool {
             state.standing_by += 1;
             state = self
                 .called
-                .wait_while(state, |state| state.calls == 0 && !state.stopped)
-                .unwrap_or_else(PoisonError::into_inner);
+                .wait_timeout_while(state, STAND_BY_FOR, |state| {
+                    state.calls == 0 && !state.stopped
+                })
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
             state.standing_by -= 1;
             if state.calls == 0 {
                 return None;
@@ -305,6 +311,7 @@ impl Pool {
         let mut state = self.lock();
         let tcp = state.table.remove(token);
         state.make_room(&self.poller, self.max_connections);
+        self.service.observer.metrics.connection_closed();
         let last = state.draining && state.table.len() == 0;
         drop(state);
         // Here the socket closes.
@@ -330,6 +337,7 @@ impl Pool {
     /// A new connection: its client's first message is waited for.
     fn admit(&self, mut state: MutexGuard<'_, State>, accepted: Accepted) {
         let Accepted { tcp, peer } = accepted;
+        self.service.observer.metrics.connection_opened();
         let tcp = Arc::new(tcp);
         let token = state.table.insert(Arc::clone(&tcp));
         let (connection, wait) = Connection::new(Arc::clone(&tcp), peer, &self.service);
@@ -387,6 +395,7 @@ impl Pool {
             for (token, connection) in parked {
                 drop(connection);
                 state.table.remove(token);
+                self.service.observer.metrics.connection_closed();
             }
             // Those who serve find out at once, and put away what they have begun.
             state = self

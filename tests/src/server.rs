@@ -8,13 +8,20 @@ use crate::waiting::{DEADLINE, settles, settles_at};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::ffi::{OsStr, OsString};
-use std::fs;
-use std::net::{SocketAddr, TcpStream};
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+
+/// Makes standard input descriptor 3, and says so as sd_listen_fds(3) has it.
+const HAND_OVER: &str = r#"exec 3<&0 0</dev/null
+LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=https
+export LISTEN_PID LISTEN_FDS LISTEN_FDNAMES
+exec "$@""#;
 
 /// A server to be started.
 ///
@@ -31,6 +38,7 @@ pub struct ServerBuilder {
     env: Vec<(String, OsString)>,
     /// What becomes the server by exec, so that the process id is the server's.
     through: Vec<OsString>,
+    inherited: Option<TcpListener>,
 }
 
 impl ServerBuilder {
@@ -46,6 +54,7 @@ impl ServerBuilder {
             args: Vec::new(),
             env: Vec::new(),
             through: Vec::new(),
+            inherited: None,
         }
     }
 
@@ -132,6 +141,13 @@ impl ServerBuilder {
         self
     }
 
+    /// Hands a listening socket over to it, as systemd does, instead of telling it where to listen.
+    #[must_use]
+    pub fn inheriting(mut self, listener: &TcpListener) -> Self {
+        self.inherited = Some(listener.try_clone().unwrap());
+        self
+    }
+
     /// Puts a file into the root.
     #[must_use]
     pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
@@ -164,6 +180,12 @@ impl ServerBuilder {
     fn run(&self) -> Run {
         let server = program("sealpair-server");
         let command = match &self.through[..] {
+            // The shell becomes the server by exec, so the process id is the one that it has written.
+            [] if self.inherited.is_some() => {
+                let mut command = Command::new("/bin/sh");
+                command.arg("-c").arg(HAND_OVER).arg("sh").arg(server);
+                command
+            }
             [] => Command::new(server),
             [first, rest @ ..] => {
                 let mut command = Command::new(first);
@@ -171,10 +193,11 @@ impl ServerBuilder {
                 command
             }
         };
+        let listen = self.inherited.is_none().then_some(["--listen", &self.listen]);
         let mut run = Run::new(command)
             .arg("serve")
             .arg(self.root())
-            .args(["--listen", &self.listen])
+            .args(listen.iter().flatten())
             .arg("--ready-file")
             .arg(self.ready_file())
             .arg("--state-dir")
@@ -182,6 +205,9 @@ impl ServerBuilder {
             .args(&self.args);
         for (name, value) in &self.env {
             run = run.env(name, value);
+        }
+        if let Some(listener) = &self.inherited {
+            run = run.input_file(File::from(OwnedFd::from(listener.try_clone().unwrap())));
         }
         run
     }

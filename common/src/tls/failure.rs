@@ -92,6 +92,66 @@ pub enum Reason {
     Internal,
 }
 
+impl Reason {
+    /// Every word that [`Reason::kind`] has: for whoever counts by it.
+    pub const KINDS: [&'static str; 24] = [
+        "tls-alert",
+        "connection-closed",
+        "deadline",
+        "connection-lost",
+        "no-shared-application-protocol",
+        "no-shared-parameters",
+        "no-shared-version",
+        "plain-http",
+        "not-tls",
+        "client-certificate-missing",
+        "client-certificate-refused",
+        "certificate-name",
+        "certificate-pin",
+        "peer-certificate-missing",
+        "certificate-revoked",
+        "certificate-revocation-unknown",
+        "certificate-self-signed",
+        "certificate-expired",
+        "certificate-not-yet-valid",
+        "certificate-unfit",
+        "certificate-issuer-unknown",
+        "certificate-root-untrusted",
+        "tls-protocol",
+        "openssl",
+    ];
+
+    /// The stable word for the reason, in kebab case.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Alert(_) => "tls-alert",
+            Self::Closed => "connection-closed",
+            Self::Deadline => "deadline",
+            Self::Io(_) => "connection-lost",
+            Self::NoSharedApplicationProtocol => "no-shared-application-protocol",
+            Self::NoSharedParameters => "no-shared-parameters",
+            Self::NoSharedVersion => "no-shared-version",
+            Self::NotTls { http: true } => "plain-http",
+            Self::NotTls { http: false } => "not-tls",
+            Self::OwnCertificateMissing => "client-certificate-missing",
+            Self::OwnCertificateRefused(_) => "client-certificate-refused",
+            Self::PeerCertificateName => "certificate-name",
+            Self::PeerCertificatePin => "certificate-pin",
+            Self::PeerCertificateMissing => "peer-certificate-missing",
+            Self::PeerCertificateRevoked => "certificate-revoked",
+            Self::PeerCertificateRevocationUnknown => "certificate-revocation-unknown",
+            Self::PeerCertificateSelfSigned => "certificate-self-signed",
+            Self::PeerCertificateExpired => "certificate-expired",
+            Self::PeerCertificateNotYetValid => "certificate-not-yet-valid",
+            Self::PeerCertificateUnfit => "certificate-unfit",
+            Self::PeerCertificateIssuerUnknown => "certificate-issuer-unknown",
+            Self::PeerCertificateRootUntrusted => "certificate-root-untrusted",
+            Self::Protocol => "tls-protocol",
+            Self::Internal => "openssl",
+        }
+    }
+}
+
 /// Whose fault a failure is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Blame {
@@ -209,32 +269,7 @@ impl Failure {
 
     /// The stable word for the reason.
     pub fn kind(&self) -> &'static str {
-        match self.0.reason {
-            Reason::Alert(_) => "tls-alert",
-            Reason::Closed => "connection-closed",
-            Reason::Deadline => "deadline",
-            Reason::Io(_) => "connection-lost",
-            Reason::NoSharedApplicationProtocol => "no-shared-application-protocol",
-            Reason::NoSharedParameters => "no-shared-parameters",
-            Reason::NoSharedVersion => "no-shared-version",
-            Reason::NotTls { http: true } => "plain-http",
-            Reason::NotTls { http: false } => "not-tls",
-            Reason::OwnCertificateMissing => "client-certificate-missing",
-            Reason::OwnCertificateRefused(_) => "client-certificate-refused",
-            Reason::PeerCertificateName => "certificate-name",
-            Reason::PeerCertificatePin => "certificate-pin",
-            Reason::PeerCertificateMissing => "peer-certificate-missing",
-            Reason::PeerCertificateRevoked => "certificate-revoked",
-            Reason::PeerCertificateRevocationUnknown => "certificate-revocation-unknown",
-            Reason::PeerCertificateSelfSigned => "certificate-self-signed",
-            Reason::PeerCertificateExpired => "certificate-expired",
-            Reason::PeerCertificateNotYetValid => "certificate-not-yet-valid",
-            Reason::PeerCertificateUnfit => "certificate-unfit",
-            Reason::PeerCertificateIssuerUnknown => "certificate-issuer-unknown",
-            Reason::PeerCertificateRootUntrusted => "certificate-root-untrusted",
-            Reason::Protocol => "tls-protocol",
-            Reason::Internal => "openssl",
-        }
+        self.0.reason.kind()
     }
 
     /// The failure as people and scripts see it.
@@ -442,4 +477,21 @@ fn of_stack(stack: &ErrorStack) -> Option<String> {
 /// The words for a verify result that OpenSSL has, without its capital letters.
 pub(super) fn rule_of(code: X509VerifyResult) -> String {
     code.error_string().to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_for_a_reason_is_in_the_list_and_once() {
+        // `kind` has no wildcard, so a new reason has a word; its arms and the list are of one length.
+        let source = include_str!("failure.rs");
+        let kind = source.split_once("pub const fn kind").unwrap().1;
+        let kind = kind.split_once("\n    }\n").unwrap().0;
+        let words: Vec<&str> = kind.split('"').skip(1).step_by(2).collect();
+        assert_eq!(words, Reason::KINDS);
+        let distinct: std::collections::BTreeSet<&str> = words.iter().copied().collect();
+        assert_eq!(distinct.len(), words.len());
+    }
 }

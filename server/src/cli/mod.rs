@@ -1,7 +1,10 @@
 //! The command line of `sealpair-server`.
 
+mod args;
+mod operate;
 mod ready;
 mod serve;
+mod sockets;
 mod state;
 
 use clap::{Parser, Subcommand};
@@ -19,7 +22,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Serve(serve::ServeArgs),
+    Serve(args::ServeArgs),
 }
 
 /// Does what the command line says.

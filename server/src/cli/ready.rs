@@ -29,6 +29,8 @@ pub(crate) struct Ready<'a> {
     pub(crate) openssl: &'static str,
     /// The active FIPS module.
     pub(crate) fips: Option<Module<'a>>,
+    /// Where health and metrics are: `127.0.0.1:9090` or `unix:/run/sealpair.sock`.
+    pub(crate) management: Option<String>,
 }
 
 /// A cryptographic module.

@@ -3,145 +3,36 @@
 //! Everything that can be wrong is found before the first socket listens, and the ready file is written
 //! after the last one does.
 
+use super::args::{ClientAuthArg, ServeArgs};
+use super::operate::{self, Controls, catch_signals, obey_signals, unexpected};
 use super::ready::{Module, Ready, ReadyFile, SCHEMA};
+use super::sockets::{Sockets, url};
 use super::state::{self, State};
-use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use sealpair_common::escape::Escaped;
 use sealpair_common::exit::Exit;
 use sealpair_common::pki::CertificateFacts;
 use sealpair_common::report::Report;
 use sealpair_common::tls::{
-    ClientAuth, Identity, Policy, ServerTls, Trust, fips, openssl_version, passphrase_file,
+    ClientAuth, Identity, ServerTls, Trust, fips, openssl_version, passphrase_file,
 };
-use sealpair_common::units::{parse_duration, parse_rate, parse_size};
+use sealpair_server::Server;
 use sealpair_server::handler::FileHandler;
-use sealpair_server::{Limits, Server, ServerHandle, listen};
+use sealpair_server::metrics::Metrics;
 use signal_hook::consts::signal::SIGXFSZ;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Serve a directory over HTTPS; a folder's index.html stands for its listing.
-///
-/// What is logged on standard error is set by RUST_LOG (error, warn, info, debug; default info).
-#[derive(Debug, Args)]
-pub(super) struct ServeArgs {
-    /// The directory to serve
-    #[arg(default_value = ".")]
-    dir: PathBuf,
-
-    /// Address and port to listen on; port 0 is any free port (repeatable)
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8443")]
-    listen: Vec<String>,
-
-    /// Certificate chain in PEM, the server's own first; with --key, repeatable (RSA and ECDSA)
-    #[arg(long, value_name = "FILE")]
-    cert: Vec<PathBuf>,
-
-    /// Private key in PEM of the --cert at the same position
-    #[arg(long, value_name = "FILE")]
-    key: Vec<PathBuf>,
-
-    /// PKCS#12 file with key and certificates, instead of --cert and --key (repeatable)
-    #[arg(long, value_name = "FILE")]
-    pkcs12: Vec<PathBuf>,
-
-    /// File whose first line is the passphrase of the keys
-    #[arg(long, value_name = "FILE")]
-    key_pass_file: Option<PathBuf>,
-
-    /// Whether clients must present a certificate
-    #[arg(long, value_enum, default_value_t = ClientAuthArg::None)]
-    client_auth: ClientAuthArg,
-
-    /// Authority that issues the clients' certificates, in PEM (repeatable) [default: the server's
-    /// own authority, if it made one]
-    #[arg(long, value_name = "FILE")]
-    client_ca: Vec<PathBuf>,
-
-    /// Revocation list of the clients' authority, in PEM (repeatable)
-    #[arg(long, value_name = "FILE")]
-    crl: Vec<PathBuf>,
-
-    /// TLS policy: intermediate or modern (fips, cnsa1 and cnsa2 are not in this version)
-    #[arg(long, value_name = "NAME", default_value_t)]
-    policy: Policy,
-
-    /// Refuse to start without a proved FIPS provider (not in this version: it always refuses)
-    #[arg(long)]
-    fips: bool,
-
-    /// Allow PUT and DELETE
-    #[arg(long)]
-    writable: bool,
-
-    /// Serve and list names that begin with a dot
-    #[arg(long)]
-    dotfiles: bool,
-
-    /// Longest content of a PUT
-    #[arg(long, value_name = "SIZE", default_value = "10GiB", value_parser = parse_size)]
-    max_body: u64,
-
-    /// Connections served at a time; more wait
-    #[arg(long, value_name = "N", default_value_t = Limits::default().max_connections,
-          value_parser = parse_count)]
-    max_connections: usize,
-
-    /// Time for a TLS handshake
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
-    handshake_timeout: Duration,
-
-    /// Time for a whole request head
-    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = parse_duration)]
-    head_timeout: Duration,
-
-    /// Time without a byte: between requests, and while content moves
-    #[arg(long, value_name = "TIME", default_value = "75s", value_parser = parse_duration)]
-    idle_timeout: Duration,
-
-    /// Least average rate of content, after ten seconds; 0 for none
-    #[arg(long, value_name = "RATE", default_value = "1KiB/s", value_parser = parse_rate)]
-    min_rate: u64,
-
-    /// Time that open connections get when the server is told to stop
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
-    drain_timeout: Duration,
-
-    /// File to write when every listener accepts: one JSON document
-    #[arg(long, value_name = "FILE")]
-    ready_file: Option<PathBuf>,
-
-    /// Where the server's own authority and certificate are kept
-    /// [default: $XDG_STATE_HOME/sealpair, else ~/.local/state/sealpair]
-    #[arg(long, value_name = "DIR")]
-    state_dir: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ClientAuthArg {
-    /// Clients are not asked
-    None,
-    /// Clients are asked; one that has a certificate must have a good one
-    Optional,
-    /// Clients without a certificate are refused
-    Required,
-}
-
-fn parse_count(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(count @ 1..=1_000_000) => Ok(count),
-        _ => Err("not a number from 1 to 1000000".to_owned()),
-    }
-}
+/// How long the end waits for the access log's last lines to be written.
+const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// Serves until a signal says stop.
 pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
+    let sockets = Sockets::find(args)?;
+    let management = operate::management_address(args)?;
     if let Some(path) = &args.ready_file {
         ReadyFile::remove_stale(path);
     }
@@ -156,16 +47,21 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
         })?
         .writable(args.writable)
         .dotfiles(args.dotfiles);
-    let wanted = args.addresses()?;
-    let (tls, own) = args.tls(&wanted)?;
+    let (tls, own) = args.tls(&sockets.addresses())?;
     // Before anything listens: a signal from now on is a request to stop.
-    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
-        .map_err(|error| unexpected("cannot catch signals", &error))?;
+    let signals = catch_signals()?;
     // An upload beyond RLIMIT_FSIZE is that upload's error, not the end of the process.
     signal_hook::flag::register(SIGXFSZ, Arc::default())
         .map_err(|error| unexpected("cannot catch signals", &error))?;
-    let listeners = bind(&wanted)?;
-    let server = Server::from_listeners(listeners, tls).limits(args.limits());
+    let metrics = Arc::new(Metrics::new());
+    let access_log = operate::access_log(args, &metrics)?;
+    let management = operate::management(management.as_ref(), &metrics)?;
+    let listeners = sockets.bind(args.reuse_port)?;
+    let mut server =
+        Server::from_listeners(listeners, tls).limits(args.limits()).metrics(Arc::clone(&metrics));
+    if let Some(log) = &access_log {
+        server = server.access_log(log.clone());
+    }
     let bound = server.local_addrs().map_err(|error| unexpected("cannot tell the port", &error))?;
 
     let urls: Vec<String> = bound.iter().map(url).collect();
@@ -178,15 +74,30 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
         policy: args.policy.name(),
         openssl: openssl_version(),
         fips: None::<Module<'_>>,
+        management: management.as_ref().map(ToString::to_string),
     };
+    // Connections wait in the kernel from now on, so whoever reads the file finds the server ready.
+    metrics.serving();
     let ready_file =
         args.ready_file.as_deref().map(|path| ReadyFile::write(path, &ready)).transpose()?;
     let ready_file = ready_file.map(Arc::new);
     args.announce(&urls, own.as_ref());
-    stop_on_signal(signals, server.handle(), ready_file.clone())?;
+    let controls = Controls {
+        handle: server.handle(),
+        ready_file: ready_file.clone(),
+        management: management.clone(),
+        access_log: access_log.clone(),
+    };
+    obey_signals(signals, controls)?;
     let served = server.serve(handler);
     if let Some(file) = ready_file {
         file.remove();
+    }
+    if access_log.is_some_and(|log| !log.close(LAST_LINES)) {
+        log::warn!("the access log is not complete: its last lines could not be written");
+    }
+    if let Some(management) = management {
+        management.close();
     }
     let cut_off = served.map_err(|error| unexpected("cannot serve", &error))?;
     if cut_off == 0 {
@@ -197,41 +108,8 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
 }
 
 impl ServeArgs {
-    fn limits(&self) -> Limits {
-        Limits {
-            max_connections: self.max_connections,
-            handshake: self.handshake_timeout,
-            head: self.head_timeout,
-            idle: self.idle_timeout,
-            min_rate: self.min_rate,
-            drain: self.drain_timeout,
-            max_body: self.max_body,
-            ..Limits::default()
-        }
-    }
-
-    /// For every `--listen`, the addresses that it stands for.
-    fn addresses(&self) -> Result<Vec<Vec<SocketAddr>>, Report> {
-        self.listen
-            .iter()
-            .map(|text| {
-                let found = text.to_socket_addrs().map(Iterator::collect::<Vec<_>>);
-                match found {
-                    Ok(found) if !found.is_empty() => Ok(found),
-                    Ok(_) => Err("no address".to_owned()),
-                    Err(error) => Err(error.to_string()),
-                }
-                .map_err(|cause| {
-                    Report::new(Exit::Usage, "listen", format!("cannot listen on {text}"))
-                        .explain(cause)
-                        .remedy("give ADDR:PORT, such as 127.0.0.1:8443 or [::]:443")
-                })
-            })
-            .collect()
-    }
-
     /// The TLS configuration, and the state directory if the server's own authority is used.
-    fn tls(&self, wanted: &[Vec<SocketAddr>]) -> Result<(ServerTls, Option<State>), Report> {
+    fn tls(&self, addresses: &[SocketAddr]) -> Result<(ServerTls, Option<State>), Report> {
         if self.cert.len() != self.key.len() {
             return Err(Report::new(Exit::Usage, "pairs", "--cert and --key come in pairs")
                 .explain(format!("{} --cert, {} --key", self.cert.len(), self.key.len()))
@@ -253,7 +131,7 @@ impl ServeArgs {
             let dir = self.state_dir.clone().map_or_else(state::default_dir, Ok)?;
             // What is told to others must mean the same in their directory.
             let dir = std::path::absolute(&dir).unwrap_or(dir);
-            let state = State::prepare(&dir, &wanted.concat())?;
+            let state = State::prepare(&dir, addresses)?;
             builder = builder.identity_pem(&state.cert, &state.key);
             Some(state)
         } else {
@@ -349,96 +227,4 @@ fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+,:@%".contains(&byte);
     if text.bytes().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
-}
-
-fn bind(wanted: &[Vec<SocketAddr>]) -> Result<Vec<TcpListener>, Report> {
-    wanted
-        .iter()
-        .map(|addresses| {
-            let mut last = None;
-            for address in addresses {
-                match listen(*address) {
-                    Ok(listener) => return Ok(listener),
-                    Err(error) => last = Some((address, error)),
-                }
-            }
-            // `addresses` is never empty, so there is a last error.
-            let Some((address, error)) = last else {
-                return Err(Report::new(Exit::Configuration, "listen", "no address to listen on"));
-            };
-            let remedy = match error.kind() {
-                io::ErrorKind::AddrInUse => "stop the program that uses it, or use another port",
-                io::ErrorKind::PermissionDenied => {
-                    "ports below 1024 need CAP_NET_BIND_SERVICE; use another port"
-                }
-                _ => "use an address of this machine",
-            };
-            let message = format!("cannot listen on {address}");
-            Err(Report::new(Exit::Configuration, "listen", message)
-                .explain(error.to_string())
-                .remedy(remedy))
-        })
-        .collect()
-}
-
-/// The URL to reach a listener by, under a name that its certificate has. `localhost` is 127.0.0.1
-/// everywhere; whether it is also ::1 depends on the machine.
-fn url(address: &SocketAddr) -> String {
-    let port = address.port();
-    match address.ip() {
-        IpAddr::V4(Ipv4Addr::LOCALHOST | Ipv4Addr::UNSPECIFIED) => {
-            format!("https://localhost:{port}")
-        }
-        IpAddr::V4(ip) => format!("https://{ip}:{port}"),
-        IpAddr::V6(ip) if ip.is_unspecified() => format!("https://[::1]:{port}"),
-        IpAddr::V6(ip) => format!("https://[{ip}]:{port}"),
-    }
-}
-
-/// The first SIGTERM or SIGINT lets open requests finish; the second ends the process at once. SIGHUP
-/// changes nothing: whoever sends it out of habit must not stop the service.
-///
-/// Nothing here waits for anybody: a log that nobody reads must not keep the server from stopping.
-fn stop_on_signal(
-    mut signals: Signals,
-    handle: ServerHandle,
-    ready_file: Option<Arc<ReadyFile>>,
-) -> Result<(), Report> {
-    let watch = move || {
-        let mut stopping = false;
-        for signal in signals.forever() {
-            if signal == SIGHUP {
-                say("SIGHUP: nothing is reloaded in this version; restart for new certificates");
-            } else if !stopping {
-                stopping = true;
-                // Who looks for a server that is ready must not find this one.
-                if let Some(file) = &ready_file {
-                    file.remove();
-                }
-                handle.stop();
-                say("stopping; once more to stop at once");
-            } else {
-                if let Some(file) = &ready_file {
-                    file.remove();
-                }
-                let interrupted = signal == SIGINT;
-                let exit = if interrupted { Exit::Interrupted } else { Exit::Terminated };
-                std::process::exit(exit.code().into());
-            }
-        }
-    };
-    std::thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(watch)
-        .map(drop)
-        .map_err(|error| unexpected("cannot start a thread", &error))
-}
-
-/// Logs from a thread of its own.
-fn say(text: &'static str) {
-    let _ = std::thread::Builder::new().spawn(move || log::info!("{text}"));
-}
-
-fn unexpected(message: &str, error: &io::Error) -> Report {
-    Report::new(Exit::Unexpected, "unexpected", message).explain(error.to_string())
 }

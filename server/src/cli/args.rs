@@ -1,0 +1,164 @@
+//! The flags of `sealpair-server serve`.
+
+use clap::{Args, ValueEnum};
+use sealpair_common::tls::Policy;
+use sealpair_common::units::{parse_duration, parse_rate, parse_size};
+use sealpair_server::Limits;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Serve a directory over HTTPS; a folder's index.html stands for its listing.
+///
+/// What is logged on standard error is set by RUST_LOG (error, warn, info, debug; default info).
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// The directory to serve
+    #[arg(default_value = ".")]
+    pub(super) dir: PathBuf,
+
+    /// Address and port to listen on; port 0 is any free port (repeatable) [default: 127.0.0.1:8443,
+    /// unless sockets are handed over: LISTEN_FDS]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(super) listen: Vec<String>,
+
+    /// Let a second server listen on the same port before this one stops (SO_REUSEPORT)
+    #[arg(long)]
+    pub(super) reuse_port: bool,
+
+    /// Certificate chain in PEM, the server's own first; with --key, repeatable (RSA and ECDSA)
+    #[arg(long, value_name = "FILE")]
+    pub(super) cert: Vec<PathBuf>,
+
+    /// Private key in PEM of the --cert at the same position
+    #[arg(long, value_name = "FILE")]
+    pub(super) key: Vec<PathBuf>,
+
+    /// PKCS#12 file with key and certificates, instead of --cert and --key (repeatable)
+    #[arg(long, value_name = "FILE")]
+    pub(super) pkcs12: Vec<PathBuf>,
+
+    /// File whose first line is the passphrase of the keys
+    #[arg(long, value_name = "FILE")]
+    pub(super) key_pass_file: Option<PathBuf>,
+
+    /// Whether clients must present a certificate
+    #[arg(long, value_enum, default_value_t = ClientAuthArg::None)]
+    pub(super) client_auth: ClientAuthArg,
+
+    /// Authority that issues the clients' certificates, in PEM (repeatable) [default: the server's
+    /// own authority, if it made one]
+    #[arg(long, value_name = "FILE")]
+    pub(super) client_ca: Vec<PathBuf>,
+
+    /// Revocation list of the clients' authority, in PEM (repeatable)
+    #[arg(long, value_name = "FILE")]
+    pub(super) crl: Vec<PathBuf>,
+
+    /// TLS policy: intermediate or modern (fips, cnsa1 and cnsa2 are not in this version)
+    #[arg(long, value_name = "NAME", default_value_t)]
+    pub(super) policy: Policy,
+
+    /// Refuse to start without a proved FIPS provider (not in this version: it always refuses)
+    #[arg(long)]
+    pub(super) fips: bool,
+
+    /// Allow PUT and DELETE
+    #[arg(long)]
+    pub(super) writable: bool,
+
+    /// Serve and list names that begin with a dot
+    #[arg(long)]
+    pub(super) dotfiles: bool,
+
+    /// Longest content of a PUT
+    #[arg(long, value_name = "SIZE", default_value = "10GiB", value_parser = parse_size)]
+    pub(super) max_body: u64,
+
+    /// Connections served at a time; more wait
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_connections,
+          value_parser = parse_count)]
+    pub(super) max_connections: usize,
+
+    /// Time for a TLS handshake
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    pub(super) handshake_timeout: Duration,
+
+    /// Time for a whole request head
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = parse_duration)]
+    pub(super) head_timeout: Duration,
+
+    /// Time without a byte: between requests, and while content moves
+    #[arg(long, value_name = "TIME", default_value = "75s", value_parser = parse_duration)]
+    pub(super) idle_timeout: Duration,
+
+    /// Least average rate of content, after ten seconds; 0 for none
+    #[arg(long, value_name = "RATE", default_value = "1KiB/s", value_parser = parse_rate)]
+    pub(super) min_rate: u64,
+
+    /// Time that open connections get when the server is told to stop
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    pub(super) drain_timeout: Duration,
+
+    /// File to write when every listener accepts: one JSON document
+    #[arg(long, value_name = "FILE")]
+    pub(super) ready_file: Option<PathBuf>,
+
+    /// Health and metrics over plain HTTP, on a loopback address or a Unix socket: /healthz, /readyz,
+    /// /metrics
+    #[arg(long, value_name = "ADDR:PORT|unix:PATH")]
+    pub(super) management: Option<String>,
+
+    /// File to append a line to for each request; - is standard output; opened anew on SIGUSR1
+    #[arg(long, value_name = "FILE")]
+    pub(super) access_log: Option<PathBuf>,
+
+    /// Format of the access log
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = FormatArg::Combined)]
+    pub(super) access_log_format: FormatArg,
+
+    /// Where the server's own authority and certificate are kept
+    /// [default: $XDG_STATE_HOME/sealpair, else ~/.local/state/sealpair]
+    #[arg(long, value_name = "DIR")]
+    pub(super) state_dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum ClientAuthArg {
+    /// Clients are not asked
+    None,
+    /// Clients are asked; one that has a certificate must have a good one
+    Optional,
+    /// Clients without a certificate are refused
+    Required,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum FormatArg {
+    /// Apache's, with the TLS protocol and suite behind it
+    Combined,
+    /// One object in a line
+    Json,
+}
+
+fn parse_count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=1_000_000) => Ok(count),
+        _ => Err("not a number from 1 to 1000000".to_owned()),
+    }
+}
+
+impl ServeArgs {
+    /// The engine's bounds.
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            max_connections: self.max_connections,
+            handshake: self.handshake_timeout,
+            head: self.head_timeout,
+            idle: self.idle_timeout,
+            min_rate: self.min_rate,
+            drain: self.drain_timeout,
+            max_body: self.max_body,
+            ..Limits::default()
+        }
+    }
+}
