@@ -124,15 +124,11 @@ fn under_load_an_answer_is_whole_or_not_begun() {
             scope.spawn(move || {
                 let mut client = None;
                 loop {
-                    let current = match client.take() {
-                        Some(current) => Some(current),
-                        None => TcpStream::connect(address).ok().and_then(|tcp| {
-                            drop(tcp);
-                            let tcp = TcpStream::connect(address).ok()?;
-                            tcp.set_read_timeout(Some(sealpair_tests::DEADLINE)).unwrap();
-                            RawClient::try_over(tcp, tls).ok()
-                        }),
-                    };
+                    let current = client.take().or_else(|| {
+                        let tcp = TcpStream::connect(address).ok()?;
+                        tcp.set_read_timeout(Some(sealpair_tests::DEADLINE)).unwrap();
+                        RawClient::try_over(tcp, tls).ok()
+                    });
                     // Nobody listens any more.
                     let Some(mut current) = current else { return };
                     match request(&mut current) {

@@ -9,12 +9,12 @@ use std::process::Command;
 /// Runs slowhttptest for a few seconds, and reads its verdict.
 fn slow(mode: &[&str], path: &str) {
     let server = SealpairServer::start(|server| {
-        let args = ["--handshake-timeout", "10s", "--head-timeout", "4s", "--idle-timeout", "4s"];
+        let args = ["--handshake-timeout", "10s", "--head-timeout", "3s", "--idle-timeout", "3s"];
         server.writable().file("a", vec![b'a'; 4 << 20]).args(args)
     });
-    let survival = Survival::begin_for(&server, 300).allow_memory(300 * 128);
+    let survival = Survival::begin_for(&server, 200).allow_memory(200 * 128);
     let command = Command::new(find("slowhttptest", "slowhttptest"));
-    let slow = Run::new(command).args(mode).args(["-c", "300", "-r", "150", "-i", "1", "-l", "6"]);
+    let slow = Run::new(command).args(mode).args(["-c", "200", "-r", "200", "-i", "1", "-l", "5"]);
     // It probes the service all the time, and calls it down if a probe takes this long.
     let slow = slow.args(["-p", "5", "-u", &server.url(path)]).current_dir(server.dir());
     let ended = slow.run().expect_success();
