@@ -202,3 +202,15 @@ pub(crate) fn inherited_descriptor(fd: RawFd) -> io::Result<OwnedFd> {
     rustix::io::fcntl_setfd(&fd, flags | rustix::io::FdFlags::CLOEXEC)?;
     Ok(fd)
 }
+
+/// `malloc_trim` of glibc: gives freed memory back to the system. Elsewhere there is no such thing, and
+/// nothing happens.
+pub(crate) fn give_memory_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        unsafe extern "C" {
+            safe fn malloc_trim(pad: usize) -> c_int;
+        }
+        malloc_trim(0);
+    }
+}

@@ -248,8 +248,14 @@ fn observe(service: &Service, info: &ConnectionInfo, head: &RequestHead, answer:
             error: error.as_deref(),
         },
     );
-    log::info!(
+    // Whoever has an access log has no need of the same on standard error, where writing can block.
+    let level = match service.observer.access_log {
+        None => log::Level::Info,
+        Some(_) => log::Level::Debug,
+    };
+    log::log!(
         target: "sealpair_server::access",
+        level,
         "{} {} {method} {target} {} {received} {} {:.1}ms {}{}",
         info.peer(), Escaped(info.subject().unwrap_or("-")), status.as_u16(), sent.bytes,
         whole.as_secs_f64() * 1e3, info.session().protocol,

@@ -24,6 +24,7 @@ use crate::connection::{Connection, Next, Service, Why};
 use crate::listener::{Accepted, Listeners};
 use crate::poller::{Event, Events, Poller};
 use crate::table::{Awaited, Table, Token, Wait};
+use sealpair_common::memory;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
@@ -45,6 +46,9 @@ const STACK: usize = 1 << 20;
 /// Events that the only active thread takes at a time. Where there are several, each takes one: what one
 /// has taken, the others cannot.
 const BATCH: usize = 64;
+
+/// So many connections at a time leave memory behind that is worth giving back.
+const BURST: usize = 256;
 
 /// A connection that has just been accepted and asks nothing gets this long once a drain has begun.
 const FRESH_GRACE: Duration = Duration::from_secs(1);
@@ -93,6 +97,8 @@ struct State {
     standing_by: usize,
     /// How many of those who stand by have been called and have not woken up yet.
     calls: usize,
+    /// The most connections that were open since memory was given back.
+    most: usize,
     /// When the poller's alarm goes off.
     alarm: Option<Instant>,
     draining: bool,
@@ -122,6 +128,7 @@ impl Pool {
                 polling: 0,
                 standing_by: 0,
                 calls: 0,
+                most: 0,
                 alarm: None,
                 draining: false,
                 stopped: false,
@@ -234,9 +241,7 @@ impl Pool {
             state.standing_by += 1;
             state = self
                 .called
-                .wait_timeout_while(state, STAND_BY_FOR, |state| {
-                    state.calls == 0 && !state.stopped
-                })
+                .wait_timeout_while(state, STAND_BY_FOR, |state| state.calls == 0 && !state.stopped)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
             state.standing_by -= 1;
@@ -313,11 +318,15 @@ impl Pool {
         state.make_room(&self.poller, self.max_connections);
         self.service.observer.metrics.connection_closed();
         let last = state.draining && state.table.len() == 0;
+        let burst_is_over = state.burst_is_over();
         drop(state);
         // Here the socket closes.
         drop(tcp);
         if last {
             self.ended.notify_all();
+        } else if burst_is_over {
+            step_aside();
+            memory::give_back();
         }
     }
 
@@ -340,6 +349,7 @@ impl Pool {
         self.service.observer.metrics.connection_opened();
         let tcp = Arc::new(tcp);
         let token = state.table.insert(Arc::clone(&tcp));
+        state.most = state.most.max(state.table.len());
         let (connection, wait) = Connection::new(Arc::clone(&tcp), peer, &self.service);
         state.park(token, Box::new(connection), wait);
         state.set_alarm(&self.poller);
@@ -469,6 +479,15 @@ impl State {
         if let Some(connection) = self.table.park(token, connection, wait) {
             self.ready.push_back(Job::Serve(token, connection, Why::Ready));
         }
+    }
+
+    /// Whether most of many connections have ended since this was last so.
+    fn burst_is_over(&mut self) -> bool {
+        let over = self.most >= BURST && self.table.len() <= self.most / 8;
+        if over {
+            self.most = self.table.len();
+        }
+        over
     }
 
     /// Accepts again when there is room again.
