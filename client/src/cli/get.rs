@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use ureq::http::Method;
 
 /// A few records at a time, and a few system calls for a large file.
-const PIECE: usize = 128 << 10;
+const PIECE: usize = 64 << 10;
 
 /// Download: content to FILE or standard output
 #[derive(Debug, Args)]
@@ -52,17 +52,28 @@ pub(crate) fn receive(answer: Answer, mut output: Output, voice: Voice) -> Resul
     let mut body = answer.response.into_body();
     let mut reader = body.as_reader();
     let mut piece = vec![0; PIECE];
+    let mut filled = 0;
     let mut bytes = 0;
     loop {
-        match reader.read(&mut piece) {
+        let read = reader.read(&mut piece[filled..]);
+        if let Ok(count) = &read {
+            filled += count;
+            bytes += *count as u64;
+            progress.advance(*count);
+        }
+        let more = match &read {
+            Ok(count) => *count > 0,
+            Err(error) => error.kind() == io::ErrorKind::Interrupted,
+        };
+        // Who reads standard output gets what there is; a file gets pieces that are worth a system call.
+        if filled == piece.len() || !more || output.is_standard() {
+            output.write(&piece[..filled])?;
+            filled = 0;
+        }
+        match read {
             Ok(0) => break,
-            Ok(count) => {
-                output.write(&piece[..count])?;
-                progress.advance(count);
-                bytes += count as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(body_error(error)),
+            Err(error) if !more => return Err(body_error(error)),
+            Ok(_) | Err(_) => {}
         }
     }
     drop(progress);
