@@ -29,8 +29,8 @@ const THREADS: usize = 8;
 /// Memory that may be there afterwards and was not before, in KiB.
 const MEMORY: u64 = 8 << 10;
 
-/// What may be kept besides for each of a crowd, in KiB: less than half of what a connection takes.
-const EACH: u64 = 16;
+/// What may be kept besides for each of a crowd, in KiB: a quarter of what an idle connection takes.
+const EACH: u64 = 4;
 
 /// The file that the well-behaved client asks for.
 const FILE: &str = "well-behaved";

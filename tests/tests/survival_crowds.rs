@@ -21,9 +21,6 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// The large file.
 const SIZE: u64 = 64 << 20;
 
-/// What may be kept of the buffers of a transfer when it has been cut, in KiB.
-const KEPT: u64 = 128;
-
 const FAR: &str = "1h";
 
 /// Each number of clients at a server of its own, all at once; every departure is checked.
@@ -122,9 +119,7 @@ fn who_reads_one_byte_a_second_of_a_large_response() {
                     server.args(args).args(["--idle-timeout", "3s"])
                 });
                 File::create(server.root().join("big")).unwrap().set_len(SIZE).unwrap();
-                // An allocator may keep a buffer for each of so many that were at work at once.
-                let kept = KEPT * number as u64;
-                let survival = Survival::begin_for(&server, number).allow_memory(kept);
+                let survival = Survival::begin_for(&server, number);
                 read_slowly(&server, number);
                 survival.end();
                 assert_eq!(server.stop(), 0);
