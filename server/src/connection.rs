@@ -248,10 +248,7 @@ impl Connection {
                 Err(_) => return Next::End,
             }
         }
-        if self.wait.until.is_some_and(|until| until <= Instant::now()) {
-            return Next::End;
-        }
-        Next::Again
+        if self.wait.has_passed() { Next::End } else { Next::Again }
     }
 }
 

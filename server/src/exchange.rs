@@ -4,6 +4,7 @@ use crate::connection::{Heard, LINGER, Service, Turn, one_line};
 use crate::http::body::BodyDecoder;
 use crate::http::head::RequestHead;
 use crate::http::{Framing, Rejection};
+use crate::limits::Limits;
 use crate::message::{BodyError, ConnectionInfo, Request, RequestBody, Response};
 use crate::observe::{Exchanged, Fields};
 use crate::send::{Answers, Sent, send};
@@ -60,13 +61,13 @@ impl Exchange {
                 self.wire.rest();
                 return Turn::Wait(wait);
             }
-            Ok(Heading::Begun) => {
-                return Turn::Wait(match wait.what {
-                    Awaited::Next => Wait::until(Awaited::Rest, limits.head),
-                    // The first head is due since the handshake.
-                    Awaited::First => Wait { what: Awaited::Rest, ..wait },
-                    Awaited::Rest => wait,
-                });
+            Ok(Heading::Begun) => return Turn::Wait(rest_of_head(wait, limits)),
+            Ok(Heading::More) => {
+                let wait = rest_of_head(wait, limits);
+                return match wait.has_passed() {
+                    false => Turn::Again(wait),
+                    true => self.late(service, wait),
+                };
             }
             Err(NoRequest::Refused(rejection)) => return self.refuse(service, rejection),
             Err(NoRequest::Lost(failure)) => {
@@ -206,6 +207,16 @@ impl Exchange {
             None => Turn::Linger,
             Some(_) => Turn::End,
         }
+    }
+}
+
+/// The wait for the rest of a head, where `wait` was for its beginning or for more of it.
+fn rest_of_head(wait: Wait, limits: &Limits) -> Wait {
+    match wait.what {
+        Awaited::Next => Wait::until(Awaited::Rest, limits.head),
+        // The first head is due since the handshake.
+        Awaited::First => Wait { what: Awaited::Rest, ..wait },
+        Awaited::Rest => wait,
     }
 }
 

@@ -49,6 +49,10 @@ impl Wait {
         // A span that overflows the clock is one that nobody will wait to see the end of.
         Self { what, until: Instant::now().checked_add(span) }
     }
+
+    pub(crate) fn has_passed(&self) -> bool {
+        self.until.is_some_and(|until| until <= Instant::now())
+    }
 }
 
 /// What a connection waits for: a drain treats them differently.

@@ -21,6 +21,10 @@ const STEP: usize = 4 << 10;
 /// Less room than this is not worth a system call.
 const LEAST: usize = 1 << 10;
 
+/// How often is read for one head at a time: then others get their turn, so that a client that sends its
+/// head in a thousand records, or much between them that is not data, does not keep a thread for itself.
+const TURN: usize = 16;
+
 /// Content goes past the buffer, straight to the handler, when the handler takes at least this much.
 const DIRECT: usize = 1 << 10;
 
@@ -47,6 +51,8 @@ pub(crate) enum Heading {
     Whole(RequestHead),
     /// Something of it, and nothing more is here now.
     Begun,
+    /// Too little for so many reads; there may be more.
+    More,
     /// Nothing.
     Nothing,
     /// There will be none: the client has ended the connection between two requests.
@@ -75,7 +81,7 @@ impl Wire {
 
     /// Reads what has arrived of the next request's head; does not wait.
     pub(crate) fn read_head(&mut self, limits: &HeadLimits) -> Result<Heading, NoRequest> {
-        loop {
+        for _ in 0..TURN {
             let unused = &self.buffer[self.unused.clone()];
             match self.scanner.scan(unused, limits) {
                 Ok(Some(length)) => {
@@ -96,6 +102,7 @@ impl Wire {
                 Err(error) => return self.lost(&error),
             }
         }
+        Ok(Heading::More)
     }
 
     fn lost(&self, error: &io::Error) -> Result<Heading, NoRequest> {
