@@ -1,6 +1,8 @@
 //! What the kernel says of a process: `/proc/PID`.
 
+use std::collections::HashSet;
 use std::fs;
+use std::path::{Path, PathBuf};
 
 /// Threads of the process.
 pub fn threads(pid: u32) -> usize {
@@ -10,6 +12,18 @@ pub fn threads(pid: u32) -> usize {
 /// Open descriptors of the process.
 pub fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+/// Open descriptors of the process, without one for each file below `root`: those that a server keeps
+/// open because they were asked for.
+pub fn descriptors_without_files(pid: u32, root: &Path) -> usize {
+    let targets = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    // A descriptor that is closed meanwhile is none.
+    let targets: Vec<PathBuf> =
+        targets.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()).collect();
+    let files: HashSet<&PathBuf> =
+        targets.iter().filter(|target| target.starts_with(root) && *target != root).collect();
+    targets.len() - files.len()
 }
 
 /// Connections on a local port over IPv4 that a program has open, or is about to accept.

@@ -348,6 +348,11 @@ impl SealpairServer {
         proc::threads(self.pid())
     }
 
+    /// Its open descriptors, without those of files that it keeps open because they were asked for.
+    pub fn descriptors_without_files(&self) -> usize {
+        proc::descriptors_without_files(self.pid(), &self.root())
+    }
+
     /// Its open descriptors.
     pub fn descriptors(&self) -> usize {
         proc::descriptors(self.pid())
@@ -362,7 +367,7 @@ impl SealpairServer {
     #[track_caller]
     pub fn at_rest(&self) -> (usize, usize) {
         settles_at("all connections are closed", || self.connections(), |open| *open == 0);
-        (self.threads(), self.descriptors())
+        (self.threads(), self.descriptors_without_files())
     }
 
     /// Its resident memory in KiB.

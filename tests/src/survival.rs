@@ -40,7 +40,7 @@ const FILE: &str = "well-behaved";
 pub struct Usage {
     /// Threads.
     pub threads: usize,
-    /// Open descriptors.
+    /// Open descriptors, but for files that are kept open.
     pub descriptors: usize,
     /// Resident memory in KiB.
     pub rss_kib: u64,
@@ -49,7 +49,7 @@ pub struct Usage {
 impl Usage {
     /// What it has now.
     pub fn of(server: &SealpairServer) -> Self {
-        let (threads, descriptors) = (server.threads(), server.descriptors());
+        let (threads, descriptors) = (server.threads(), server.descriptors_without_files());
         Self { threads, descriptors, rss_kib: server.rss_kib() }
     }
 }
