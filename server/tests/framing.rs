@@ -8,6 +8,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use sealpair_server::BodyError;
 use sealpair_server::http::Framing;
 use sealpair_server::http::body::BodyDecoder;
@@ -135,6 +136,11 @@ fn read_content(framing: Framing, bytes: &[u8], arrivals: &[usize], room: usize)
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::default()
+    })]
+
     #[test]
     fn a_head_means_the_same_however_it_arrives(head in head(), rest in "[ -~]{0,5}", cuts in cuts()) {
         let bytes = [&head[..], rest.as_bytes()].concat();
