@@ -250,3 +250,36 @@ fn a_root_that_is_moved_away_stays_the_root() {
         assert_eq!(read(&root, "a/b/file").unwrap(), "inside");
     }
 }
+
+proptest::proptest! {
+    /// `fuzz/targets/path.rs` has more of this, but only one of the two lookups.
+    #[test]
+    fn no_sequence_of_names_leads_out(
+        names in proptest::collection::vec(
+            proptest::sample::select(vec!["a", "b", "file", "..", ".", "", "in", "up", "out", "abs", "secret"]),
+            1..7,
+        ),
+    ) {
+        static TREE: std::sync::LazyLock<TempDir> = std::sync::LazyLock::new(|| {
+            let tree = tree();
+            let base = tree.path().join("root");
+            symlink("a/b", base.join("in")).unwrap();
+            symlink("../..", base.join("a/b/up")).unwrap();
+            symlink("..", base.join("out")).unwrap();
+            symlink(tree.path(), base.join("abs")).unwrap();
+            tree
+        });
+        let path = names.join("/");
+        let truth = TREE.path().join("root").join(&path).canonicalize();
+        for root in roots(&TREE) {
+            match read(&root, &path) {
+                Ok(what) if what == "folder" => {
+                    let truth = truth.as_ref().unwrap();
+                    proptest::prop_assert!(truth.starts_with(TREE.path().join("root")), "{}", path);
+                }
+                Ok(text) => proptest::prop_assert_eq!(text, "inside", "{}", path),
+                Err(error) => proptest::prop_assert!(matches!(error, PathError::NotFound)),
+            }
+        }
+    }
+}
