@@ -5,7 +5,7 @@ use crate::http::response::{ChunkedEncoder, begin_head, end_head, framing, has_c
 use crate::message::{Body, Response};
 use ::http::{Method, Version};
 use sealpair_common::tls::TlsStream;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
@@ -18,6 +18,11 @@ const SMALL: u64 = 14 << 10;
 
 /// What is read from a file or a stream at a time: a few records, so that the copy stays in the cache.
 const PIECE: usize = 64 << 10;
+
+thread_local! {
+    /// The buffer of the next head, with a small body behind it, that this thread sends.
+    static HEAD: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// How a response went out.
 #[derive(Debug, Default)]
@@ -53,9 +58,8 @@ pub(crate) fn send(stream: &mut TlsStream, answers: &Answers<'_>, response: Resp
     // Without a length and without chunks, the end of the connection is the end of the content.
     let until_close = with_content && framing == Framing::None;
     let close = answers.close || until_close;
-    // Room for a usual head, and for a small file behind it.
-    let small = body.length().filter(|length| with_content && *length <= SMALL).unwrap_or(0);
-    let mut out = Vec::with_capacity(512 + small as usize);
+    let mut out = HEAD.try_with(Cell::take).unwrap_or_default();
+    out.clear();
     with_date(|date| begin_head(&mut out, status, date));
     fields.write(&mut out);
     end_head(&mut out, status, framing, close);
@@ -74,10 +78,12 @@ pub(crate) fn send(stream: &mut TlsStream, answers: &Answers<'_>, response: Resp
             }
         }
         Body::File { file, offset, length } => {
-            send_file(stream, out, &FilePart { file, offset, length }, &mut sent.bytes)
+            send_file(stream, &mut out, &FilePart { file, offset, length }, &mut sent.bytes)
         }
-        Body::Stream { reader, .. } => send_stream(stream, out, reader, framing, &mut sent.bytes),
+        Body::Stream { reader, .. } => send_stream(stream, &out, reader, framing, &mut sent.bytes),
     };
+    // While the thread ends there is nobody to keep it for.
+    let _ = HEAD.try_with(|head| head.set(out));
     // Where this is the last response, close_notify leaves with it.
     let done = result.and_then(|()| if close { stream.end() } else { stream.flush() });
     if let Err(error) = done {
@@ -96,7 +102,7 @@ struct FilePart {
 
 fn send_file(
     stream: &mut TlsStream,
-    mut out: Vec<u8>,
+    out: &mut Vec<u8>,
     part: &FilePart,
     sent: &mut u64,
 ) -> io::Result<()> {
@@ -105,11 +111,11 @@ fn send_file(
         // At most SMALL, so it fits.
         out.resize(head + part.length as usize, 0);
         part.file.read_exact_at(&mut out[head..], part.offset)?;
-        stream.write_all(&out)?;
+        stream.write_all(out)?;
         *sent = part.length;
         return Ok(());
     }
-    stream.write_all(&out)?;
+    stream.write_all(out)?;
     let mut piece = vec![0; PIECE];
     while *sent < part.length {
         let room = (part.length - *sent).min(PIECE as u64) as usize;
@@ -125,12 +131,12 @@ fn send_file(
 
 fn send_stream(
     stream: &mut TlsStream,
-    out: Vec<u8>,
+    out: &[u8],
     mut reader: Box<dyn Read + Send>,
     framing: Framing,
     sent: &mut u64,
 ) -> io::Result<()> {
-    stream.write_all(&out)?;
+    stream.write_all(out)?;
     let mut encoder = ChunkedEncoder::default();
     let mut frame = Vec::new();
     let mut piece = vec![0; PIECE];

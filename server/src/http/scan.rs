@@ -75,13 +75,24 @@ impl HeadScanner {
         }
     }
 
-    /// Passes over the inside of a field line, where most bytes of a head are, faster than byte by byte:
-    /// up to the next byte that means something, or to the last that the head may have.
+    /// Passes over the inside of the target and of a field line, where most bytes of a head are, faster
+    /// than byte by byte: up to the next byte that means something, or to the last that may be there.
     fn skip_plain(&mut self, buf: &[u8], limits: &HeadLimits) {
-        if self.part != Part::Fields || self.cr || self.at == self.start {
+        if self.cr || !matches!(self.part, Part::Target | Part::Fields) {
             return;
         }
         let end = buf.len().min(limits.head.saturating_sub(1));
+        if self.part == Part::Target {
+            let end = end.min(self.start.saturating_add(limits.target));
+            if let Some(rest) = buf.get(self.at..end) {
+                let special = |&byte: &u8| matches!(byte, b' ' | b'\r' | b'\n' | 0);
+                self.at += rest.iter().position(special).unwrap_or(rest.len());
+            }
+            return;
+        }
+        if self.at == self.start {
+            return;
+        }
         if let Some(rest) = buf.get(self.at..end) {
             self.at += memchr::memchr3(b'\r', b'\n', 0, rest).unwrap_or(rest.len());
         }
