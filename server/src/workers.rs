@@ -187,10 +187,15 @@ impl Pool {
         if ACTIVE.take().is_some() {
             state.active -= 1;
         }
+        let (stopped, last_of_burst) = (state.stopped, state.standing_by == 0);
         drop(state);
-        // Who stops, stops everybody: a wake-up wakes one.
-        self.poller.wake();
-        self.ended.notify_all();
+        if stopped {
+            // Who stops, stops everybody: a wake-up wakes one.
+            self.poller.wake();
+            self.ended.notify_all();
+        } else if last_of_burst {
+            memory::give_back();
+        }
     }
 
     /// Waits for something to do; `None` when this thread is to end.
