@@ -33,7 +33,7 @@ impl Accepting {
     ///
     /// # Errors
     ///
-    /// As [`ServerTls::accept`].
+    /// As [`ServerTls::accept`](super::ServerTls::accept).
     pub fn advance(mut self, patience: Patience) -> Result<Advance, Failure> {
         Ok(match self.0.shake_hands(patience)? {
             true => Advance::Done(self.0),
