@@ -8,7 +8,7 @@ use crate::handover::{FIRST_DESCRIPTOR, announced};
 use foreign_types::{ForeignType, ForeignTypeRef};
 use openssl::error::ErrorStack;
 use openssl::nid::Nid;
-use openssl::ssl::{SslContextBuilder, SslRef, SslSessionRef};
+use openssl::ssl::{SslContextBuilder, SslMode, SslRef, SslSessionRef};
 use openssl::x509::store::X509StoreBuilderRef;
 use openssl::x509::{X509, X509Crl, X509VerifyResult};
 use std::collections::BTreeSet;
@@ -19,6 +19,7 @@ use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
 // Control numbers from OpenSSL 3.0's <openssl/ssl.h>; they are part of its ABI.
+const SSL_CTRL_CLEAR_MODE: c_int = 78;
 const SSL_CTRL_CHAIN_CERT: c_int = 89;
 const SSL_CTRL_GET_CLIENT_CERT_TYPES: c_int = 103;
 const SSL_CTRL_GET_PEER_SIGNATURE_NID: c_int = 108;
@@ -55,6 +56,16 @@ pub(crate) fn add_chain_certificate(
         )
     };
     if done > 0 { Ok(()) } else { Err(ErrorStack::get()) }
+}
+
+/// `SSL_CTX_clear_mode` with `SSL_MODE_AUTO_RETRY`, which is on by default: a read returns after each
+/// record, also after one that carried no data.
+pub(crate) fn clear_auto_retry(context: &mut SslContextBuilder) {
+    let mode = SslMode::AUTO_RETRY.bits() as c_long;
+    // SAFETY: the pointer is valid; this control changes the context's flags and takes no pointer.
+    unsafe {
+        openssl_sys::SSL_CTX_ctrl(context.as_ptr(), SSL_CTRL_CLEAR_MODE, mode, ptr::null_mut())
+    };
 }
 
 /// `X509_STORE_add_crl`: makes a revocation list available to chain verification.
