@@ -12,9 +12,10 @@ use openssl::ssl::{SslContextBuilder, SslMode, SslRef, SslSessionRef};
 use openssl::x509::store::X509StoreBuilderRef;
 use openssl::x509::{X509, X509Crl, X509VerifyResult};
 use std::collections::BTreeSet;
-use std::ffi::{CStr, c_char, c_int, c_long, c_uchar, c_void};
+use std::ffi::{CStr, c_char, c_int, c_long, c_uchar, c_ulong, c_void};
 use std::io;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::net::TcpStream;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
@@ -223,5 +224,27 @@ pub(crate) fn give_memory_back() {
             safe fn malloc_trim(pad: usize) -> c_int;
         }
         malloc_trim(0);
+    }
+}
+
+/// `ioctl` with `SIOCOUTQ` (tcp(7)): the bytes in the send queue that the peer has not acknowledged; `None`
+/// where there is no such question.
+pub(crate) fn send_queue(tcp: &TcpStream) -> Option<u64> {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        const SIOCOUTQ: c_ulong = 0x5411;
+        unsafe extern "C" {
+            fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
+        }
+        let mut queued: c_int = 0;
+        // SAFETY: the descriptor is open as long as it is borrowed, and this request writes one int
+        // through its argument, which outlives the call.
+        let done = unsafe { ioctl(tcp.as_raw_fd(), SIOCOUTQ, &raw mut queued) } == 0;
+        done.then(|| u64::try_from(queued).unwrap_or(0))
+    }
+    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    {
+        let _ = tcp;
+        None
     }
 }

@@ -143,7 +143,10 @@ impl Socket {
         let now_or_never = matches!(self.reading, Patience::Now);
         if now_or_never || self.before_waiting.is_some() {
             match rustix::net::recv(&*self.tcp, &mut *buf, RecvFlags::DONTWAIT) {
-                Ok((count, _)) => return Ok(count),
+                Ok((count, _)) => {
+                    self.reading.moved(count);
+                    return Ok(count);
+                }
                 Err(error) if now_or_never || !is_wake_up(&error.into()) => {
                     return Err(error.into());
                 }
@@ -209,7 +212,10 @@ impl Socket {
             if self.before_waiting.is_some() {
                 let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
                 match rustix::net::send(&*self.tcp, &self.gathered[self.sent..], flags) {
-                    Ok(count) => self.sent += count,
+                    Ok(count) => {
+                        self.writing.moved(count);
+                        self.sent += count;
+                    }
                     Err(error) if is_wake_up(&error.into()) => self.ask_to_wait()?,
                     Err(error) => return Err(error.into()),
                 }
@@ -225,7 +231,15 @@ impl Socket {
             match result {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => self.sent += count,
-                Err(e) if is_wake_up(&e) => note_wake_up(deadline, &mut self.send_timeout)?,
+                Err(e) if is_wake_up(&e) => {
+                    // A blocked send goes on when a third of the buffer is free, which can be megabytes:
+                    // a peer that reads slowly is not one that does not read.
+                    if let Some(queued) = crate::ffi::send_queue(&self.tcp) {
+                        self.writing.still_here(queued);
+                    }
+                    let deadline = self.writing.deadline(Instant::now());
+                    note_wake_up(deadline, &mut self.send_timeout)?;
+                }
                 Err(e) => return Err(e),
             }
         }
