@@ -19,6 +19,10 @@ use std::ops::Range;
 /// makes the buffer grow.
 const STEP: usize = 4 << 10;
 
+/// How often a client may send nothing but records without data before a request. A key update is due after
+/// millions of records (RFC 8446 section 5.5); more often than this, it is to keep the server busy.
+const WITHOUT_DATA: u32 = 8;
+
 /// Less room than this is not worth a system call.
 const LEAST: usize = 1 << 10;
 
@@ -49,6 +53,8 @@ pub(crate) struct Wire {
     scanner: HeadScanner,
     /// Content of the last request that comes before the next.
     skip: Option<Skip>,
+    /// How often nothing but records without data has come since the last request.
+    without_data: u32,
 }
 
 /// Content that nobody wants.
@@ -88,7 +94,14 @@ pub(crate) enum NoRequest {
 
 impl Wire {
     pub(crate) fn new(stream: TlsStream) -> Self {
-        Self { stream, buffer: Vec::new(), unused: 0..0, scanner: HeadScanner::new(), skip: None }
+        Self {
+            stream,
+            buffer: Vec::new(),
+            unused: 0..0,
+            scanner: HeadScanner::new(),
+            skip: None,
+            without_data: 0,
+        }
     }
 
     /// Whether something of a next request may be here already, so that waiting for it to arrive could
@@ -113,6 +126,7 @@ impl Wire {
                     let head = parse(&unused[..length], limits).map_err(NoRequest::Refused)?;
                     self.unused.start += length;
                     self.scanner = HeadScanner::new();
+                    self.without_data = 0;
                     return Ok(Heading::Whole(head));
                 }
                 Ok(None) => {}
@@ -134,7 +148,16 @@ impl Wire {
                 self.unused.end += count;
                 Ok(None)
             }
-            Ok(Arrived::NoData) => Ok(None),
+            Ok(Arrived::NoData) => {
+                // OpenSSL has worked through all such records that it had taken in, hundreds perhaps.
+                self.without_data += 1;
+                match self.without_data > WITHOUT_DATA {
+                    false => Ok(Some(Heading::More { begun: !self.unused.is_empty() })),
+                    true => Err(NoRequest::Refused(Rejection::bad_request(
+                        "too many TLS records without data",
+                    ))),
+                }
+            }
             Ok(Arrived::Nothing) if self.unused.is_empty() => Ok(Some(Heading::Nothing)),
             Ok(Arrived::Nothing) => Ok(Some(Heading::Begun)),
             Err(error) => self.lost(&error).map(Some),
