@@ -29,6 +29,9 @@ use std::time::Duration;
 /// How long the end waits for the access log's last lines to be written.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
+/// How long the end waits for the line that says that the server stops; nobody may be reading.
+const LAST_WORD: Duration = Duration::from_millis(100);
+
 /// Serves until a signal says stop.
 pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
     let sockets = Sockets::find(args)?;
@@ -88,7 +91,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
         management: management.clone(),
         access_log: access_log.clone(),
     };
-    obey_signals(signals, controls)?;
+    let logged = obey_signals(signals, controls)?;
     let served = server.serve(handler);
     if let Some(file) = ready_file {
         file.remove();
@@ -100,6 +103,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
         management.close();
     }
     let cut_off = served.map_err(|error| unexpected("cannot serve", &error))?;
+    let _ = logged.recv_timeout(LAST_WORD);
     if cut_off == 0 {
         return Ok(Exit::Done);
     }
