@@ -156,13 +156,23 @@ fn a_command_line_that_makes_no_sense_ends_with_2() {
     refused(server().args(["--max-body", "many"]), 2, &["many", "--max-body"]);
     refused(server().args(["--head-timeout", "soon"]), 2, &["soon", "--head-timeout"]);
     refused(server().args(["--max-connections", "0"]), 2, &["--max-connections"]);
-    let required = server().identity(&good).args(["--client-auth", "required"]);
-    refused(required, 2, &["--client-ca"]);
+    for flag in ["--handshake-timeout", "--head-timeout", "--idle-timeout"] {
+        refused(server().args([flag, "0"]), 2, &[flag, "above 0"]);
+    }
+    for mode in ["required", "optional"] {
+        let unknown = server().identity(&good).args(["--client-auth", mode]);
+        let ended = refused(unknown, 2, &["--client-auth needs --client-ca", "--client-ca FILE"]);
+        assert_eq!(ended.stderr.lines().count(), 3, "{ended}");
+    }
+    let words = ["--access-log-format has no effect", "--access-log FILE"];
+    refused(server().args(["--access-log-format", "json"]), 2, &words);
     let useless = server().identity(&good).arg("--client-ca").arg(pki.ca());
     refused(useless, 2, &["--client-auth"]);
     Run::of("sealpair-server").run().expect_code(2);
     let help = Run::of("sealpair-server").args(["serve", "--help"]).run().expect_success();
-    assert!(help.text().contains("--ready-file"), "{help}");
+    for word in ["--ready-file", "500ms", "10MiB", "1KiB/s"] {
+        assert!(help.text().contains(word), "{help}");
+    }
     Run::of("sealpair-server").arg("--version").run().expect_success();
 }
 
@@ -275,13 +285,30 @@ fn a_start_that_fails_leaves_another_servers_ready_file_and_removes_a_dead_ones(
     };
     fail();
     assert!(file.exists(), "the server that runs is ready all the same");
+    let pid = running.pid();
     running.signal(Signal::KILL);
-    running.wait();
-    assert!(file.exists());
     let root = file.parent().unwrap();
-    let run = Run::of("sealpair-server").args(["serve", "--policy", "cnsa2", "--ready-file"]);
-    run.arg(&file).current_dir(root).run().expect_code(3);
-    assert!(!file.exists(), "a script must not take it for this one's");
+    let run = |flags: &[&str], code| {
+        assert!(file.exists());
+        let run = Run::of("sealpair-server").arg("serve").args(flags).arg("--ready-file");
+        run.arg(&file).current_dir(root).run().expect_code(code);
+        assert!(!file.exists(), "a script must not take it for this one's");
+    };
+    let left = fs::read(&file).unwrap();
+    settles("it has ended, but nobody has waited for it", || {
+        fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") Z ")
+    });
+    run(&["--policy", "cnsa2"], 3);
+    running.wait();
+    for (flags, code) in [
+        (["--cert", "nowhere"], 2),
+        (["--listen", "nowhere"], 2),
+        (["--management", "nowhere"], 2),
+        (["--pkcs12", "nowhere"], 3),
+    ] {
+        fs::write(&file, &left).unwrap();
+        run(&flags, code);
+    }
 }
 
 #[test]

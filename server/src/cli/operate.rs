@@ -60,8 +60,8 @@ pub(super) fn access_log(
         path => Destination::File(path.clone()),
     };
     let format = match args.access_log_format {
-        FormatArg::Combined => Format::Combined,
-        FormatArg::Json => Format::Json,
+        None | Some(FormatArg::Combined) => Format::Combined,
+        Some(FormatArg::Json) => Format::Json,
     };
     let opened = AccessLog::open(destination, format, Arc::clone(metrics));
     opened.map(Some).map_err(|error| {
