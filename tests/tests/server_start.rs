@@ -475,3 +475,21 @@ fn a_free_port_is_free_again_after_a_stop() {
     assert_eq!(second.address().to_string(), address);
     second.curl_get("/");
 }
+
+#[test]
+fn the_limit_of_descriptors_is_raised_as_far_as_it_may_be() {
+    let limited = |connections: &str| {
+        let prlimit = sealpair_tests::peers::find("prlimit", "util-linux");
+        server()
+            .through([prlimit.as_os_str(), "--nofile=256:4096".as_ref()])
+            .args(["--max-connections", connections])
+            .start()
+    };
+    let server = limited("4033");
+    let limits = fs::read_to_string(format!("/proc/{}/limits", server.pid())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(line.split_whitespace().collect::<Vec<_>>()[3..5], ["4096", "4096"], "{line}");
+    assert!(server.log().contains("at most 4096 descriptors may be open"), "{}", server.log());
+    let server = limited("4032");
+    assert!(!server.log().contains("descriptors"), "{}", server.log());
+}

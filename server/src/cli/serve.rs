@@ -4,6 +4,7 @@
 //! after the last one does.
 
 use super::args::{ClientAuthArg, ServeArgs};
+use super::descriptors;
 use super::operate::{self, Controls, catch_signals, obey_signals, unexpected};
 use super::ready::{Module, Ready, ReadyFile, SCHEMA};
 use super::sockets::{Sockets, url};
@@ -41,6 +42,8 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
     args.check()?;
     let sockets = Sockets::find(args)?;
     let management = operate::management_address(args)?;
+    // Before the handler, which reckons with the limit.
+    descriptors::raise_limit(args.max_connections);
     if args.fips {
         fips::require()?;
     }
