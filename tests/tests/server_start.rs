@@ -91,6 +91,15 @@ fn files_that_hold_something_else_are_named() {
         refused(required, 3, &[text(bad), "check"]);
         refused(server().arg("--pkcs12").arg(bad), 3, &[text(bad), "PKCS#12", "check"]);
     }
+    let swapped = Credentials { cert: good.key.clone(), key: good.cert.clone(), ..good.clone() };
+    let words = ["holds a private key and no certificate", text(&good.key), "swapped"];
+    refused(server().identity(&swapped), 3, &words);
+    let twice = Credentials { key: good.cert.clone(), ..good.clone() };
+    let words = ["holds a certificate and no private key", text(&good.cert), "swapped"];
+    refused(server().identity(&twice), 3, &words);
+    let archive = server().arg("--pkcs12").arg(&garbage);
+    let ended = refused(archive, 3, &["OpenSSL: "]);
+    assert!(!ended.stderr.contains(".c:"), "{ended}");
     for bad in [&garbage, &empty, &good.cert] {
         let key = Credentials { key: bad.clone(), ..good.clone() };
         refused(server().identity(&key), 3, &[text(bad), "private key", "check"]);
