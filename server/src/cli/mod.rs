@@ -1,6 +1,7 @@
 //! The command line of `sealpair-server`.
 
 mod args;
+mod descriptors;
 mod operate;
 mod ready;
 mod serve;

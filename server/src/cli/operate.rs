@@ -13,6 +13,7 @@ use signal_hook::iterator::Signals;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
 
 /// Where the management listener is to be, if there is to be one. Before anything is made: a refusal must
 /// not leave traces.
@@ -59,8 +60,8 @@ pub(super) fn access_log(
         path => Destination::File(path.clone()),
     };
     let format = match args.access_log_format {
-        FormatArg::Combined => Format::Combined,
-        FormatArg::Json => Format::Json,
+        None | Some(FormatArg::Combined) => Format::Combined,
+        Some(FormatArg::Json) => Format::Json,
     };
     let opened = AccessLog::open(destination, format, Arc::clone(metrics));
     opened.map(Some).map_err(|error| {
@@ -90,19 +91,26 @@ pub(super) fn catch_signals() -> Result<Signals, Report> {
 /// opens the access log anew. SIGHUP changes nothing: whoever sends it out of habit must not stop the
 /// service.
 ///
-/// Nothing here waits for anybody: a log that nobody reads must not keep the server from stopping.
-pub(super) fn obey_signals(mut signals: Signals, controls: Controls) -> Result<(), Report> {
+/// Nothing here waits for anybody: a log that nobody reads must not keep the server from stopping. What is
+/// returned tells when the log has the line that the server stops.
+pub(super) fn obey_signals(
+    mut signals: Signals,
+    controls: Controls,
+) -> Result<Receiver<()>, Report> {
     let Controls { handle, ready_file, management, access_log } = controls;
+    let (written, logged) = sync_channel(1);
     let watch = move || {
         let mut stopping = false;
         for signal in signals.forever() {
             match signal {
                 SIGHUP => {
-                    say("SIGHUP: nothing is reloaded in this version; restart for new certificates")
+                    let text =
+                        "SIGHUP: nothing is reloaded in this version; restart for new certificates";
+                    say(text, || {});
                 }
                 SIGUSR1 => match &access_log {
                     Some(log) => log.reopen(),
-                    None => say("SIGUSR1: there is no access log to open anew"),
+                    None => say("SIGUSR1: there is no access log to open anew", || {}),
                 },
                 _ if !stopping => {
                     stopping = true;
@@ -111,7 +119,10 @@ pub(super) fn obey_signals(mut signals: Signals, controls: Controls) -> Result<(
                         file.remove();
                     }
                     handle.stop();
-                    say("stopping; once more to stop at once");
+                    let written = written.clone();
+                    say("stopping; once more to stop at once", move || {
+                        let _ = written.send(());
+                    });
                 }
                 _ => {
                     if let Some(file) = &ready_file {
@@ -130,13 +141,16 @@ pub(super) fn obey_signals(mut signals: Signals, controls: Controls) -> Result<(
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(watch)
-        .map(drop)
+        .map(|_| logged)
         .map_err(|error| unexpected("cannot start a thread", &error))
 }
 
 /// Logs from a thread of its own.
-fn say(text: &'static str) {
-    let _ = std::thread::Builder::new().spawn(move || log::info!("{text}"));
+fn say(text: &'static str, then: impl FnOnce() + Send + 'static) {
+    let _ = std::thread::Builder::new().spawn(move || {
+        log::info!("{text}");
+        then();
+    });
 }
 
 pub(super) fn unexpected(message: &str, error: &io::Error) -> Report {
