@@ -1,7 +1,6 @@
 //! `sealpair-server`: parse, run, exit with the code that says how it went.
 
 use clap::Parser;
-use log::LevelFilter;
 use sealpair_common::exit::Exit;
 use signal_hook::consts::{SIGHUP, SIGUSR1};
 use std::io::Write;
@@ -16,17 +15,11 @@ fn main() -> ExitCode {
     for signal in [SIGHUP, SIGUSR1] {
         let _ = signal_hook::flag::register(signal, Arc::default());
     }
-    env_logger::Builder::new()
-        // tiny_http reports the orderly end of its listener as an error; what matters of it, our own code
-        // says. RUST_LOG may name it.
-        .filter_module("tiny_http", LevelFilter::Off)
-        // As without that line, where RUST_LOG is empty.
-        .filter_level(LevelFilter::Error)
-        .parse_env(env_logger::Env::default().default_filter_or("info"))
-        .format_target(false)
-        .init();
+    cli::logging::begin();
     // clap prints help and version to standard output and exits 0, and usage errors with 2.
-    match cli::run(cli::Cli::parse()) {
+    let outcome = cli::run(cli::Cli::parse());
+    cli::logging::finish();
+    match outcome {
         Ok(exit) => exit.into(),
         Err(report) => {
             // Nobody is left to tell when this fails.

@@ -2,6 +2,7 @@
 
 mod args;
 mod descriptors;
+pub(crate) mod logging;
 mod operate;
 mod ready;
 mod serve;

@@ -13,7 +13,6 @@ use signal_hook::iterator::Signals;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
 
 /// Where the management listener is to be, if there is to be one. Before anything is made: a refusal must
 /// not leave traces.
@@ -91,14 +90,9 @@ pub(super) fn catch_signals() -> Result<Signals, Report> {
 /// opens the access log anew. SIGHUP changes nothing: whoever sends it out of habit must not stop the
 /// service.
 ///
-/// Nothing here waits for anybody: a log that nobody reads must not keep the server from stopping. What is
-/// returned tells when the log has the line that the server stops.
-pub(super) fn obey_signals(
-    mut signals: Signals,
-    controls: Controls,
-) -> Result<Receiver<()>, Report> {
+/// Nothing here waits for anybody.
+pub(super) fn obey_signals(mut signals: Signals, controls: Controls) -> Result<(), Report> {
     let Controls { handle, ready_file, management, access_log } = controls;
-    let (written, logged) = sync_channel(1);
     let watch = move || {
         let mut stopping = false;
         for signal in signals.forever() {
@@ -106,11 +100,11 @@ pub(super) fn obey_signals(
                 SIGHUP => {
                     let text =
                         "SIGHUP: nothing is reloaded in this version; restart for new certificates";
-                    say(text, || {});
+                    log::info!("{text}");
                 }
                 SIGUSR1 => match &access_log {
                     Some(log) => log.reopen(),
-                    None => say("SIGUSR1: there is no access log to open anew", || {}),
+                    None => log::info!("SIGUSR1: there is no access log to open anew"),
                 },
                 _ if !stopping => {
                     stopping = true;
@@ -119,10 +113,7 @@ pub(super) fn obey_signals(
                         file.remove();
                     }
                     handle.stop();
-                    let written = written.clone();
-                    say("stopping; once more to stop at once", move || {
-                        let _ = written.send(());
-                    });
+                    log::info!("stopping; once more to stop at once");
                 }
                 _ => {
                     if let Some(file) = &ready_file {
@@ -133,6 +124,7 @@ pub(super) fn obey_signals(
                     }
                     let interrupted = signal == SIGINT;
                     let exit = if interrupted { Exit::Interrupted } else { Exit::Terminated };
+                    super::logging::finish();
                     std::process::exit(exit.code().into());
                 }
             }
@@ -141,16 +133,8 @@ pub(super) fn obey_signals(
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(watch)
-        .map(|_| logged)
+        .map(drop)
         .map_err(|error| unexpected("cannot start a thread", &error))
-}
-
-/// Logs from a thread of its own.
-fn say(text: &'static str, then: impl FnOnce() + Send + 'static) {
-    let _ = std::thread::Builder::new().spawn(move || {
-        log::info!("{text}");
-        then();
-    });
 }
 
 pub(super) fn unexpected(message: &str, error: &io::Error) -> Report {

@@ -30,9 +30,6 @@ use std::time::Duration;
 /// How long the end waits for the access log's last lines to be written.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
-/// How long the end waits for the line that says that the server stops; nobody may be reading.
-const LAST_WORD: Duration = Duration::from_millis(100);
-
 /// Serves until a signal says stop.
 pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
     // First of all: whatever is wrong, a script must not find what a dead server has left.
@@ -96,7 +93,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
         management: management.clone(),
         access_log: access_log.clone(),
     };
-    let logged = obey_signals(signals, controls)?;
+    obey_signals(signals, controls)?;
     let served = server.serve(handler);
     if let Some(file) = ready_file {
         file.remove();
@@ -108,7 +105,6 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
         management.close();
     }
     let cut_off = served.map_err(|error| unexpected("cannot serve", &error))?;
-    let _ = logged.recv_timeout(LAST_WORD);
     if cut_off == 0 {
         return Ok(Exit::Done);
     }
