@@ -8,17 +8,19 @@ use crate::handover::{FIRST_DESCRIPTOR, announced};
 use foreign_types::{ForeignType, ForeignTypeRef};
 use openssl::error::ErrorStack;
 use openssl::nid::Nid;
-use openssl::ssl::{SslContextBuilder, SslRef, SslSessionRef};
+use openssl::ssl::{SslContextBuilder, SslMode, SslRef, SslSessionRef};
 use openssl::x509::store::X509StoreBuilderRef;
 use openssl::x509::{X509, X509Crl, X509VerifyResult};
 use std::collections::BTreeSet;
-use std::ffi::{CStr, c_char, c_int, c_long, c_uchar, c_void};
+use std::ffi::{CStr, c_char, c_int, c_long, c_uchar, c_ulong, c_void};
 use std::io;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::net::TcpStream;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
 // Control numbers from OpenSSL 3.0's <openssl/ssl.h>; they are part of its ABI.
+const SSL_CTRL_CLEAR_MODE: c_int = 78;
 const SSL_CTRL_CHAIN_CERT: c_int = 89;
 const SSL_CTRL_GET_CLIENT_CERT_TYPES: c_int = 103;
 const SSL_CTRL_GET_PEER_SIGNATURE_NID: c_int = 108;
@@ -55,6 +57,16 @@ pub(crate) fn add_chain_certificate(
         )
     };
     if done > 0 { Ok(()) } else { Err(ErrorStack::get()) }
+}
+
+/// `SSL_CTX_clear_mode` with `SSL_MODE_AUTO_RETRY`, which is on by default: a read returns after each
+/// record, also after one that carried no data.
+pub(crate) fn clear_auto_retry(context: &mut SslContextBuilder) {
+    let mode = SslMode::AUTO_RETRY.bits() as c_long;
+    // SAFETY: the pointer is valid; this control changes the context's flags and takes no pointer.
+    unsafe {
+        openssl_sys::SSL_CTX_ctrl(context.as_ptr(), SSL_CTRL_CLEAR_MODE, mode, ptr::null_mut())
+    };
 }
 
 /// `X509_STORE_add_crl`: makes a revocation list available to chain verification.
@@ -212,5 +224,27 @@ pub(crate) fn give_memory_back() {
             safe fn malloc_trim(pad: usize) -> c_int;
         }
         malloc_trim(0);
+    }
+}
+
+/// `ioctl` with `SIOCOUTQ` (tcp(7)): the bytes in the send queue that the peer has not acknowledged; `None`
+/// where there is no such question.
+pub(crate) fn send_queue(tcp: &TcpStream) -> Option<u64> {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        const SIOCOUTQ: c_ulong = 0x5411;
+        unsafe extern "C" {
+            fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
+        }
+        let mut queued: c_int = 0;
+        // SAFETY: the descriptor is open as long as it is borrowed, and this request writes one int
+        // through its argument, which outlives the call.
+        let done = unsafe { ioctl(tcp.as_raw_fd(), SIOCOUTQ, &raw mut queued) } == 0;
+        done.then(|| u64::try_from(queued).unwrap_or(0))
+    }
+    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    {
+        let _ = tcp;
+        None
     }
 }

@@ -20,7 +20,7 @@ use crate::observe::Observer;
 use crate::table::{Awaited, Wait};
 use crate::workers::{Watch, step_aside};
 use sealpair_common::tls::{Accepting, Advance, Failure, Patience, Reason, ServerTls};
-use std::io::{self, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -117,6 +117,10 @@ impl Connection {
         self.peer
     }
 
+    pub(crate) fn tcp(&self) -> Arc<TcpStream> {
+        Arc::clone(&self.tcp)
+    }
+
     /// The peer has ended its side.
     pub(crate) fn note_end(&mut self) {
         self.ended = true;
@@ -124,6 +128,13 @@ impl Connection {
 
     /// Does what can be done.
     pub(crate) fn proceed(&mut self, service: &Service, why: Why, watch: &Watch<'_>) -> Next {
+        // Whatever is said or awaited below, this thread asks before it waits, and no longer than the
+        // connection may.
+        match &mut self.phase {
+            Phase::Handshake(accepting) => accepting.before_waiting(step_aside),
+            Phase::Open(exchange) => exchange.before_waiting(self.wait),
+            Phase::Accepted | Phase::Lingering => {}
+        }
         match std::mem::replace(&mut self.phase, Phase::Lingering) {
             Phase::Accepted if why != Why::Ready => {
                 service.observer.metrics.handshake_failed(Reason::Deadline);
@@ -133,6 +144,7 @@ impl Connection {
                 match service.tls.begin(Arc::clone(&self.tcp), &self.peer.to_string()) {
                     Ok(mut accepting) => {
                         accepting.before_waiting(step_aside);
+                        accepting.set_writing(self.wait.patience());
                         self.shake_hands(service, accepting, watch)
                     }
                     Err(failure) => self.refuse(service, &failure),
@@ -150,17 +162,22 @@ impl Connection {
 
     fn shake_hands(&mut self, service: &Service, accepting: Accepting, watch: &Watch<'_>) -> Next {
         match accepting.advance(Patience::Now) {
+            // Whoever keeps a thread busy is not parked, where deadlines are looked at.
+            Ok(Advance::Waiting(accepting)) if self.wait.has_passed() => {
+                self.refuse(service, &accepting.late())
+            }
             Ok(Advance::Waiting(accepting)) => {
                 self.phase = Phase::Handshake(accepting);
                 Next::Wait(self.wait)
             }
             Ok(Advance::Done(stream)) => {
-                let exchange = Box::new(Exchange::new(stream, self.peer));
+                let mut exchange = Box::new(Exchange::new(stream, self.peer));
                 let session = exchange.session();
                 let took = self.accepted.elapsed();
                 service.observer.metrics.handshake_done(took, session.protocol, session.resumed);
                 // A client that has just connected has something to ask: its first head is due at once.
                 self.wait = Wait::until(Awaited::First, service.limits.head);
+                exchange.before_waiting(self.wait);
                 self.exchange(service, exchange, Why::Ready, watch)
             }
             Err(failure) => self.refuse(service, &failure),
@@ -174,9 +191,8 @@ impl Connection {
         why: Why,
         watch: &Watch<'_>,
     ) -> Next {
-        let watch = Heard { watch, tcp: &self.tcp };
         let next = match why {
-            Why::Ready => exchange.proceed(service, self.wait, self.ended, &watch),
+            Why::Ready => exchange.proceed(service, self.wait, self.ended, watch),
             Why::Late => exchange.late(service, self.wait),
             Why::Drain => Turn::End,
         };
@@ -261,24 +277,6 @@ pub(crate) enum Turn {
     /// Everything has been said, and the client may not have heard it.
     Linger,
     End,
-}
-
-/// A connection's [`Watch`] with its socket.
-pub(crate) struct Heard<'c> {
-    watch: &'c Watch<'c>,
-    tcp: &'c TcpStream,
-}
-
-impl Heard<'_> {
-    /// What arrives is taken in by this thread; nobody else is to be told.
-    pub(crate) fn mute(&self) -> io::Result<()> {
-        self.watch.mute(self.tcp)
-    }
-
-    /// What arrives is to be told again.
-    pub(crate) fn hear(&self) -> io::Result<()> {
-        self.watch.hear(self.tcp)
-    }
 }
 
 /// A log has one line for each event.

@@ -1,6 +1,6 @@
 //! The requests of one connection, one after the other, over its TLS stream.
 
-use crate::connection::{Heard, LINGER, Service, Turn, one_line};
+use crate::connection::{LINGER, Service, Turn, one_line};
 use crate::http::body::BodyDecoder;
 use crate::http::head::RequestHead;
 use crate::http::{Framing, Rejection};
@@ -10,7 +10,7 @@ use crate::observe::{Exchanged, Fields};
 use crate::send::{Answers, Sent, send};
 use crate::table::{Awaited, Wait};
 use crate::wire::{Content, Heading, NoRequest, Wire};
-use crate::workers::step_aside;
+use crate::workers::{Watch, step_aside};
 use ::http::{Method, StatusCode, Version};
 use sealpair_common::escape::Escaped;
 use sealpair_common::tls::{Patience, TlsSession, TlsStream};
@@ -37,6 +37,13 @@ impl Exchange {
         Self { wire: Wire::new(stream), info }
     }
 
+    /// How the connection's thread is to go about waiting: it asks first, and what this side has to say
+    /// is as late as what the client has to say.
+    pub(crate) fn before_waiting(&mut self, wait: Wait) {
+        self.wire.stream.before_waiting(step_aside);
+        self.wire.stream.set_writing(wait.patience());
+    }
+
     /// What was negotiated.
     pub(crate) fn session(&self) -> &TlsSession {
         self.info.session()
@@ -49,35 +56,43 @@ impl Exchange {
         service: &Service,
         wait: Wait,
         ended: bool,
-        heard: &Heard<'_>,
+        watch: &Watch<'_>,
     ) -> Turn {
         let limits = &service.limits;
-        // A drop in the middle of this, or the word that a head is refused, has to wait for nobody.
-        self.wire.stream.before_waiting(step_aside);
-        let head = match self.wire.read_head(&limits.request_head) {
-            Ok(Heading::Whole(head)) => head,
+        let waits = match self.wire.read_head(&limits.request_head) {
+            Ok(Heading::Whole(head)) => return self.next(service, head, ended, watch),
             Ok(Heading::Ended) => return Turn::End,
             Ok(Heading::Nothing) => {
                 self.wire.rest();
-                return Turn::Wait(wait);
+                Turn::Wait(wait)
             }
-            Ok(Heading::Begun) => return Turn::Wait(rest_of_head(wait, limits)),
-            Ok(Heading::More) => {
-                let wait = rest_of_head(wait, limits);
-                return match wait.has_passed() {
-                    false => Turn::Again(wait),
-                    true => self.late(service, wait),
-                };
-            }
+            Ok(Heading::Begun) => Turn::Wait(rest_of_head(wait, limits)),
+            Ok(Heading::More { begun: true }) => Turn::Again(rest_of_head(wait, limits)),
+            Ok(Heading::More { begun: false }) => Turn::Again(wait),
             Err(NoRequest::Refused(rejection)) => return self.refuse(service, rejection),
             Err(NoRequest::Lost(failure)) => {
                 log::info!("{}: {}", self.info.peer(), one_line(&failure));
                 return Turn::End;
             }
         };
-        match self.answer(service, head, heard) {
+        match &waits {
+            // Whoever keeps a thread busy is not parked, where deadlines are looked at.
+            Turn::Wait(wait) | Turn::Again(wait) if wait.has_passed() => self.late(service, *wait),
+            _ => waits,
+        }
+    }
+
+    /// Answers a request, and says what is next.
+    fn next(
+        &mut self,
+        service: &Service,
+        head: RequestHead,
+        ended: bool,
+        watch: &Watch<'_>,
+    ) -> Turn {
+        match self.answer(service, head, watch) {
             After::KeepAlive => {
-                let wait = Wait::until(Awaited::Next, limits.idle);
+                let wait = Wait::until(Awaited::Next, service.limits.idle);
                 if ended || self.wire.may_have_input() {
                     return Turn::Again(wait);
                 }
@@ -110,7 +125,7 @@ impl Exchange {
     }
 
     /// Answers one request.
-    fn answer(&mut self, service: &Service, head: RequestHead, heard: &Heard<'_>) -> After {
+    fn answer(&mut self, service: &Service, head: RequestHead, watch: &Watch<'_>) -> After {
         let began = Instant::now();
         let Self { wire, info } = self;
         let limits = &service.limits;
@@ -123,7 +138,7 @@ impl Exchange {
         };
         let fields = service.observer.fields(&head.headers);
         let length = content_length(&head);
-        let muted = !decoder.is_done() && heard.mute().is_ok();
+        let muted = !decoder.is_done() && watch.mute().is_ok();
         let bulk = length.is_none_or(|length| length >= BULK);
         if bulk {
             wire.stream.expect_bulk(true);
@@ -136,7 +151,9 @@ impl Exchange {
             if without_content && let Some(response) = service.handler.answer_at_once(&request) {
                 return response;
             }
-            step_aside();
+            if !step_aside() {
+                return Response::error(StatusCode::SERVICE_UNAVAILABLE, "no thread is free");
+            }
             service.handler.handle(&mut request)
         }));
         let head = request.into_head();
@@ -157,7 +174,7 @@ impl Exchange {
             wire.stream.expect_bulk(false);
         }
         // What has come behind the content is told again, so it may be told twice.
-        let heard_again = !muted || heard.hear().is_ok();
+        let heard_again = !muted || watch.hear().is_ok();
         let after = match sent.ends_connection || !heard_again {
             false => After::KeepAlive,
             // The client may still be sending; it must be able to read the answer all the same.

@@ -2,12 +2,19 @@
 
 use clap::Parser;
 use sealpair_common::exit::Exit;
+use signal_hook::consts::{SIGHUP, SIGUSR1};
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 mod cli;
 
 fn main() -> ExitCode {
+    // Until the server is ready for them, these ask for nothing; and whoever rotates logs must not end one
+    // that is about to start. It fails only for signals that there are not.
+    for signal in [SIGHUP, SIGUSR1] {
+        let _ = signal_hook::flag::register(signal, Arc::default());
+    }
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
         .format_target(false)
         .init();

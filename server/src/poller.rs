@@ -133,9 +133,10 @@ impl Poller {
         Ok(epoll::modify(&self.epoll, tcp, EventData::new_u64(token.to_u64()), INTEREST)?)
     }
 
-    /// Waits for events.
-    pub(crate) fn wait(&self, events: &mut Events) -> io::Result<()> {
-        self.wait_for(events, None)
+    /// Takes the events that there are; where there are none, waits for some if it is to `wait`.
+    pub(crate) fn wait(&self, events: &mut Events, wait: bool) -> io::Result<()> {
+        const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+        self.wait_for(events, if wait { None } else { Some(&NOW) })
     }
 
     fn wait_for(&self, events: &mut Events, timeout: Option<&Timespec>) -> io::Result<()> {

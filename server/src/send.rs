@@ -3,13 +3,16 @@
 use crate::http::Framing;
 use crate::http::response::{ChunkedEncoder, begin_head, end_head, framing, has_content};
 use crate::message::{Body, Response};
+use crate::workers::step_aside;
 use ::http::{Method, Version};
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use sealpair_common::tls::TlsStream;
 use std::cell::{Cell, RefCell};
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, IoSliceMut, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A body up to this size goes out together with its head: one TLS record (RFC 8446 section 5.1 allows
@@ -21,7 +24,7 @@ const PIECE: usize = 64 << 10;
 
 thread_local! {
     /// The buffer of the next head, with a small body behind it, that this thread sends.
-    static HEAD: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// How a response went out.
@@ -58,7 +61,7 @@ pub(crate) fn send(stream: &mut TlsStream, answers: &Answers<'_>, response: Resp
     // Without a length and without chunks, the end of the connection is the end of the content.
     let until_close = with_content && framing == Framing::None;
     let close = answers.close || until_close;
-    let mut out = HEAD.try_with(Cell::take).unwrap_or_default();
+    let mut out = SPARE.try_with(Cell::take).unwrap_or_default();
     out.clear();
     with_date(|date| begin_head(&mut out, status, date));
     fields.write(&mut out);
@@ -69,13 +72,13 @@ pub(crate) fn send(stream: &mut TlsStream, answers: &Answers<'_>, response: Resp
         Body::Empty => stream.write_all(&out),
         _ if !with_content => stream.write_all(&out),
         Body::Bytes(bytes) => {
-            sent.bytes = bytes.len() as u64;
-            if sent.bytes <= SMALL {
+            let written = if bytes.len() as u64 <= SMALL {
                 out.extend_from_slice(&bytes);
                 stream.write_all(&out)
             } else {
                 stream.write_all(&out).and_then(|()| stream.write_all(&bytes))
-            }
+            };
+            written.inspect(|()| sent.bytes = bytes.len() as u64)
         }
         Body::File { file, offset, length } => {
             send_file(stream, &mut out, &FilePart { file, offset, length }, &mut sent.bytes)
@@ -83,7 +86,7 @@ pub(crate) fn send(stream: &mut TlsStream, answers: &Answers<'_>, response: Resp
         Body::Stream { reader, .. } => send_stream(stream, &out, reader, framing, &mut sent.bytes),
     };
     // While the thread ends there is nobody to keep it for.
-    let _ = HEAD.try_with(|head| head.set(out));
+    let _ = SPARE.try_with(|spare| spare.set(out));
     // Where this is the last response, close_notify leaves with it.
     let done = result.and_then(|()| if close { stream.end() } else { stream.flush() });
     if let Err(error) = done {
@@ -110,7 +113,7 @@ fn send_file(
     if part.length <= SMALL {
         // At most SMALL, so it fits.
         out.resize(head + part.length as usize, 0);
-        part.file.read_exact_at(&mut out[head..], part.offset)?;
+        read_small(&part.file, &mut out[head..], part.offset)?;
         stream.write_all(out)?;
         *sent = part.length;
         return Ok(());
@@ -127,6 +130,25 @@ fn send_file(
         *sent += count as u64;
     }
     Ok(())
+}
+
+/// Reads a small part of a file: at once where the system has it in its cache. Where it has not, the thread
+/// steps aside before it waits for the disk.
+fn read_small(file: &File, buf: &mut [u8], offset: u64) -> io::Result<()> {
+    /// Set where the file system does not say whether a read would wait.
+    static UNKNOWN: AtomicBool = AtomicBool::new(false);
+    if !UNKNOWN.load(Ordering::Relaxed) {
+        let flags = ReadWriteFlags::NOWAIT;
+        match preadv2(file, &mut [IoSliceMut::new(buf)], offset, flags) {
+            Ok(count) if count == buf.len() => return Ok(()),
+            Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => UNKNOWN.store(true, Ordering::Relaxed),
+            Err(error) => return Err(error.into()),
+        }
+        // Where no other thread can be made, everybody waits for the disk.
+        let _ = step_aside();
+    }
+    file.read_exact_at(buf, offset)
 }
 
 fn send_stream(

@@ -14,9 +14,9 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-/// Connections that may wait for a worker in the kernel. What the system allows at most
+/// Connections that may wait to be accepted in the kernel. What the system allows at most
 /// (`net.core.somaxconn`) is usually less and then counts.
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// A server whose sockets are bound and that does not serve yet.
 ///

@@ -9,6 +9,7 @@
 //! connection do: the queue of deadlines holds for each connection a moment at which to look, and who
 //! looks too early looks again later.
 
+use sealpair_common::tls::Patience;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::net::{Shutdown, TcpStream};
@@ -48,6 +49,11 @@ impl Wait {
     pub(crate) fn until(what: Awaited, span: Duration) -> Self {
         // A span that overflows the clock is one that nobody will wait to see the end of.
         Self { what, until: Instant::now().checked_add(span) }
+    }
+
+    /// The patience with what this side has to say meanwhile.
+    pub(crate) fn patience(&self) -> Patience {
+        self.until.map_or(Patience::Forever, Patience::Until)
     }
 
     pub(crate) fn has_passed(&self) -> bool {

@@ -9,7 +9,8 @@ use crate::http::head::{HeadLimits, RequestHead, parse};
 use crate::http::response::CONTINUE;
 use crate::http::scan::HeadScanner;
 use crate::message::BodyError;
-use sealpair_common::tls::{Failure, Patience, Reason, TlsStream};
+use ::http::StatusCode;
+use sealpair_common::tls::{Arrived, Failure, Patience, Reason, TlsStream};
 use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::ops::Range;
@@ -18,12 +19,16 @@ use std::ops::Range;
 /// makes the buffer grow.
 const STEP: usize = 4 << 10;
 
+/// How often a client may send nothing but records without data before a request. A key update is due after
+/// millions of records (RFC 8446 section 5.5); more often than this, it is to keep the server busy.
+const WITHOUT_DATA: u32 = 8;
+
 /// Less room than this is not worth a system call.
 const LEAST: usize = 1 << 10;
 
-/// How often is read for one head at a time: then others get their turn, so that a client that sends its
-/// head in a thousand records, or much between them that is not data, does not keep a thread for itself.
-const TURN: usize = 16;
+/// How many records are read for one head at a time: then others get their turn, so that a client that
+/// sends its head in a thousand records, or thousands without data, does not keep a thread for itself.
+const RECORDS: usize = 16;
 
 /// Content goes past the buffer, straight to the handler, when the handler takes at least this much.
 const DIRECT: usize = 1 << 10;
@@ -32,6 +37,10 @@ thread_local! {
     /// The buffer of the next connection that this thread serves: one that waits needs none.
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
+
+/// How much content that the handler left is skipped, in bytes: what it costs to read on, against what a
+/// new handshake costs both ends.
+const LITTLE: u64 = 64 << 10;
 
 /// The stream and the bytes read ahead of it.
 #[derive(Debug)]
@@ -42,6 +51,18 @@ pub(crate) struct Wire {
     unused: Range<usize>,
     /// How far the head that is being read has been looked at.
     scanner: HeadScanner,
+    /// Content of the last request that comes before the next.
+    skip: Option<Skip>,
+    /// How often nothing but records without data has come since the last request.
+    without_data: u32,
+}
+
+/// Content that nobody wants.
+#[derive(Debug)]
+struct Skip {
+    decoder: BodyDecoder,
+    /// How many bytes on the wire it may still have.
+    left: u64,
 }
 
 /// What has been read of the next request.
@@ -51,8 +72,11 @@ pub(crate) enum Heading {
     Whole(RequestHead),
     /// Something of it, and nothing more is here now.
     Begun,
-    /// Too little for so many reads; there may be more.
-    More,
+    /// Too little in so many records; there may be more.
+    More {
+        /// Whether something of the head is there.
+        begun: bool,
+    },
     /// Nothing.
     Nothing,
     /// There will be none: the client has ended the connection between two requests.
@@ -70,7 +94,14 @@ pub(crate) enum NoRequest {
 
 impl Wire {
     pub(crate) fn new(stream: TlsStream) -> Self {
-        Self { stream, buffer: Vec::new(), unused: 0..0, scanner: HeadScanner::new() }
+        Self {
+            stream,
+            buffer: Vec::new(),
+            unused: 0..0,
+            scanner: HeadScanner::new(),
+            skip: None,
+            without_data: 0,
+        }
     }
 
     /// Whether something of a next request may be here already, so that waiting for it to arrive could
@@ -81,28 +112,79 @@ impl Wire {
 
     /// Reads what has arrived of the next request's head; does not wait.
     pub(crate) fn read_head(&mut self, limits: &HeadLimits) -> Result<Heading, NoRequest> {
-        for _ in 0..TURN {
+        for _ in 0..RECORDS {
+            if self.skip()? {
+                match self.read_now()? {
+                    None => {}
+                    Some(heading) => return Ok(heading),
+                }
+                continue;
+            }
             let unused = &self.buffer[self.unused.clone()];
             match self.scanner.scan(unused, limits) {
                 Ok(Some(length)) => {
                     let head = parse(&unused[..length], limits).map_err(NoRequest::Refused)?;
                     self.unused.start += length;
                     self.scanner = HeadScanner::new();
+                    self.without_data = 0;
                     return Ok(Heading::Whole(head));
                 }
                 Ok(None) => {}
                 Err(rejection) => return Err(NoRequest::Refused(rejection)),
             }
-            self.make_room();
-            match self.stream.read_now(&mut self.buffer[self.unused.end..]) {
-                Ok(Some(0)) => return Ok(Heading::Ended),
-                Ok(Some(count)) => self.unused.end += count,
-                Ok(None) if self.unused.is_empty() => return Ok(Heading::Nothing),
-                Ok(None) => return Ok(Heading::Begun),
-                Err(error) => return self.lost(&error),
+            if let Some(heading) = self.read_now()? {
+                return Ok(heading);
             }
         }
-        Ok(Heading::More)
+        Ok(Heading::More { begun: !self.unused.is_empty() })
+    }
+
+    /// Takes in what has arrived; `Some` when nothing has, or nothing will.
+    fn read_now(&mut self) -> Result<Option<Heading>, NoRequest> {
+        self.make_room();
+        match self.stream.read_now(&mut self.buffer[self.unused.end..]) {
+            Ok(Arrived::Bytes(0)) => Ok(Some(Heading::Ended)),
+            Ok(Arrived::Bytes(count)) => {
+                self.unused.end += count;
+                Ok(None)
+            }
+            Ok(Arrived::NoData) => {
+                // OpenSSL has worked through all such records that it had taken in, hundreds perhaps.
+                self.without_data += 1;
+                match self.without_data > WITHOUT_DATA {
+                    false => Ok(Some(Heading::More { begun: !self.unused.is_empty() })),
+                    true => Err(NoRequest::Refused(Rejection::bad_request(
+                        "too many TLS records without data",
+                    ))),
+                }
+            }
+            Ok(Arrived::Nothing) if self.unused.is_empty() => Ok(Some(Heading::Nothing)),
+            Ok(Arrived::Nothing) => Ok(Some(Heading::Begun)),
+            Err(error) => self.lost(&error).map(Some),
+        }
+    }
+
+    /// Skips content of the last request that is here; whether more of it is to come.
+    fn skip(&mut self) -> Result<bool, NoRequest> {
+        let Some(Skip { decoder, left }) = &mut self.skip else { return Ok(false) };
+        let mut waste = [0; 4 << 10];
+        while !decoder.is_done() && !self.unused.is_empty() {
+            let decoded = decoder.decode(&self.buffer[self.unused.clone()], &mut waste);
+            let malformed = Rejection::bad_request("the content before this request is malformed");
+            let consumed = decoded.map_err(|_| NoRequest::Refused(malformed))?.consumed;
+            self.unused.start += consumed;
+            *left = left.saturating_sub(consumed as u64);
+            if *left == 0 && !decoder.is_done() {
+                let endless =
+                    Rejection::new(StatusCode::PAYLOAD_TOO_LARGE, "the content has no end");
+                return Err(NoRequest::Refused(endless));
+            }
+        }
+        let more = !decoder.is_done();
+        if !more {
+            self.skip = None;
+        }
+        Ok(more)
     }
 
     fn lost(&self, error: &io::Error) -> Result<Heading, NoRequest> {
@@ -184,30 +266,18 @@ impl<'w> Content<'w> {
         self.received
     }
 
-    /// Reads what the handler left, if it is little, so that the connection can go on. Whether it can.
+    /// Leaves what the handler did not read to be skipped before the next request, if it is little, so that
+    /// the connection can go on. Whether it can. The response does not wait for it.
     pub(crate) fn finish(self) -> bool {
-        self.decoder.is_done() || self.read_rest()
-    }
-
-    fn read_rest(mut self) -> bool {
-        /// What it costs to read on, against what a new handshake costs both ends.
-        const LITTLE: u64 = 64 << 10;
+        if self.decoder.is_done() {
+            return true;
+        }
         // A client that still waits for "100 Continue" may send the content or not: nobody knows what
         // comes next (RFC 9110 section 10.1.1).
-        if self.failed.is_some() || self.owes_continue {
+        if self.failed.is_some() || self.owes_continue || self.decoder.content_ahead() > LITTLE {
             return false;
         }
-        let mut waste = [0; 4 << 10];
-        let mut wasted = 0;
-        while !self.decoder.is_done() {
-            if wasted + self.decoder.content_ahead() > LITTLE {
-                return false;
-            }
-            match self.read(&mut waste) {
-                Ok(count) => wasted += count as u64,
-                Err(_) => return false,
-            }
-        }
+        self.wire.skip = Some(Skip { decoder: self.decoder, left: LITTLE });
         true
     }
 

@@ -23,6 +23,7 @@
 use crate::connection::{Connection, Next, Service, Why};
 use crate::listener::{Accepted, Listeners};
 use crate::poller::{Event, Events, Poller};
+use crate::server::BACKLOG;
 use crate::table::{Awaited, Table, Token, Wait};
 use sealpair_common::memory;
 use std::cell::RefCell;
@@ -61,14 +62,19 @@ thread_local! {
     static ACTIVE: RefCell<Option<Arc<Pool>>> = const { RefCell::new(None) };
 }
 
-/// Tells that this thread may now wait: another is to take its place. Nothing happens on a thread that is
-/// not active.
-pub(crate) fn step_aside() {
+/// Asks whether this thread may wait now, and lets another take its place. Nothing happens on a thread that
+/// is not active: it may.
+///
+/// It may not when it is the last that is active and no other can be made: then it would be everybody who
+/// waits.
+pub(crate) fn step_aside() -> bool {
     // Where the thread ends, it serves nobody.
-    let pool = ACTIVE.try_with(RefCell::take).ok().flatten();
-    if let Some(pool) = pool {
-        pool.stepped_aside();
+    let Some(pool) = ACTIVE.try_with(RefCell::take).ok().flatten() else { return true };
+    let may_wait = pool.step_aside();
+    if !may_wait {
+        ACTIVE.set(Some(pool));
     }
+    may_wait
 }
 
 /// The connections and the threads that serve them.
@@ -87,13 +93,19 @@ pub(crate) struct Pool {
 
 struct State {
     table: Table<Box<Connection>>,
+    /// What is to be done next.
     ready: VecDeque<Job>,
+    /// Connections that were served just now and may have more: their turn comes when everybody else
+    /// has been looked at.
+    again: VecDeque<Job>,
     listeners: Listeners,
     threads: usize,
     /// Threads that wait for all connections, or serve one without having waited.
     active: usize,
     /// Active threads that are in [`Poller::wait`].
     polling: usize,
+    /// One of them has been woken up to look at `ready`.
+    woken: bool,
     standing_by: usize,
     /// How many of those who stand by have been called and have not woken up yet.
     calls: usize,
@@ -122,10 +134,12 @@ impl Pool {
             state: Mutex::new(State {
                 table: Table::new(),
                 ready: VecDeque::new(),
+                again: VecDeque::new(),
                 listeners: Listeners::new(listeners, &poller)?,
                 threads: 0,
                 active: 0,
                 polling: 0,
+                woken: false,
                 standing_by: 0,
                 calls: 0,
                 most: 0,
@@ -210,17 +224,20 @@ impl Pool {
                 continue;
             }
             if let Some(job) = state.ready.pop_front() {
-                return Some(job);
+                return Some(self.take_up(state, job));
             }
-            state.polling += 1;
+            // Those who have more to do at once must not keep this thread from looking at all others.
+            let wait = state.again.is_empty();
+            state.polling += usize::from(wait);
             drop(state);
-            if let Err(error) = self.poller.wait(events) {
+            if let Err(error) = self.poller.wait(events, wait) {
                 // Nothing that is known; but a loop over it must not take the processor.
                 log::error!("cannot wait for connections: {error}");
                 std::thread::sleep(LAST_ORDERS);
             }
             state = self.lock();
-            state.polling -= 1;
+            state.polling -= usize::from(wait);
+            state.woken = false;
             for event in events.iter() {
                 match event {
                     Event::Wake => {}
@@ -229,7 +246,25 @@ impl Pool {
                     Event::Connection { token, ended } => state.arrived(token, ended),
                 }
             }
+            if state.ready.is_empty()
+                && let Some(job) = state.again.pop_front()
+            {
+                return Some(self.take_up(state, job));
+            }
         }
+    }
+
+    /// This thread has something to do: whatever else there is must not wait for it.
+    fn take_up(self: &Arc<Self>, mut state: MutexGuard<'_, State>, job: Job) -> Job {
+        if !state.ready.is_empty() {
+            state.wake_one(&self.poller);
+        }
+        if let Some(more) = state.one_more(self) {
+            drop(state);
+            // Where no thread can be made, there is one less for a while.
+            let _ = self.call(more);
+        }
+        job
     }
 
     /// A thread that had stepped aside becomes active again, or stands by, or ends.
@@ -260,26 +295,40 @@ impl Pool {
         Some(state)
     }
 
-    /// The calling thread is not active any more: somebody must wait for connections in its place.
-    fn stepped_aside(self: &Arc<Self>) {
+    /// The calling thread stops being active, unless nobody else would be.
+    fn step_aside(self: &Arc<Self>) -> bool {
         let mut state = self.lock();
         state.active -= 1;
-        if state.polling > 0 || state.active >= self.wanted || state.stopped {
-            return;
+        if !state.ready.is_empty() {
+            state.wake_one(&self.poller);
         }
-        if state.standing_by > state.calls {
-            state.active += 1;
-            state.calls += 1;
-            drop(state);
-            return self.called.notify_one();
-        }
-        if state.threads >= self.max_connections + self.wanted {
-            return;
-        }
-        state.active += 1;
+        let Some(more) = state.one_more(self) else {
+            if state.active == 0 && !state.stopped {
+                // As many threads as there may be, each with a connection that has to wait.
+                state.active += 1;
+                return false;
+            }
+            return true;
+        };
         drop(state);
-        if let Err(error) = self.spawn() {
-            log::warn!("no thread to wait for connections, until one is free: {error}");
+        let Err(error) = self.call(more) else { return true };
+        let mut state = self.lock();
+        if state.active > 0 {
+            return true;
+        }
+        log::warn!("no thread for a connection that has to wait: {error}");
+        state.active += 1;
+        false
+    }
+
+    /// Calls who stands by, or makes a thread; it has been counted as active.
+    fn call(self: &Arc<Self>, more: More) -> io::Result<()> {
+        match more {
+            More::StandingBy => {
+                self.called.notify_one();
+                Ok(())
+            }
+            More::New => self.spawn(),
         }
     }
 
@@ -287,7 +336,8 @@ impl Pool {
         let peer = connection.peer();
         // A thread that is lost to a panic would be lost for good.
         let served = catch_unwind(AssertUnwindSafe(move || {
-            let watch = Watch { poller: &self.poller, token };
+            let tcp = connection.tcp();
+            let watch = Watch { poller: &self.poller, token, tcp: &tcp };
             let mut next = connection.proceed(&self.service, why, &watch);
             // A thread that has stepped aside is this connection's own; nobody else waits for it.
             while matches!(next, Next::Again) && !is_active() {
@@ -306,20 +356,21 @@ impl Pool {
                 drop(connection);
                 return self.end(token);
             }
-            Next::Again => state.ready.push_back(Job::Serve(token, connection, Why::Ready)),
+            Next::Again => state.again.push_back(Job::Serve(token, connection, Why::Ready)),
             Next::Wait(wait) => state.park(token, connection, wait),
         }
         state.set_alarm(&self.poller);
-        // Those who poll do not see what has become ready otherwise.
-        if !state.ready.is_empty() && state.polling > 0 && !is_active() {
-            self.poller.wake();
+        // A thread that is not active does not look itself.
+        let unseen = !(state.ready.is_empty() && state.again.is_empty());
+        if unseen && !is_active() {
+            state.wake_one(&self.poller);
         }
     }
 
     /// The connection is over.
     fn end(&self, token: Token) {
         let mut state = self.lock();
-        let tcp = state.table.remove(token);
+        let Some(tcp) = state.table.remove(token) else { return };
         state.make_room(&self.poller, self.max_connections);
         self.service.observer.metrics.connection_closed();
         let last = state.draining && state.table.len() == 0;
@@ -329,8 +380,7 @@ impl Pool {
         drop(tcp);
         if last {
             self.ended.notify_all();
-        } else if burst_is_over {
-            step_aside();
+        } else if burst_is_over && step_aside() {
             memory::give_back();
         }
     }
@@ -363,8 +413,11 @@ impl Pool {
             // Memory, or the user's limit of watches (/proc/sys/fs/epoll/max_user_watches).
             log::warn!("{peer}: cannot wait for this connection: {error}");
             let connection = self.lock().table.arrived(token);
-            drop(connection);
-            self.end(token);
+            // If another thread has it, it ends it.
+            if connection.is_some() {
+                drop(connection);
+                self.end(token);
+            }
         }
     }
 
@@ -372,7 +425,7 @@ impl Pool {
     pub(crate) fn begin_drain(&self) {
         // Connections that are complete in the backlog have been promised to their clients; with the
         // listeners closed they would be reset. Who connects later is refused and can go elsewhere.
-        loop {
+        for _ in 0..BACKLOG {
             let mut state = self.lock();
             if state.table.len() >= self.max_connections {
                 break;
@@ -436,7 +489,38 @@ fn is_active() -> bool {
     ACTIVE.with_borrow(Option::is_some)
 }
 
+/// Where one more active thread comes from.
+enum More {
+    StandingBy,
+    New,
+}
+
 impl State {
+    /// One more active thread, if there are too few and nobody waits for connections. It is counted.
+    fn one_more(&mut self, pool: &Pool) -> Option<More> {
+        if self.polling > 0 || self.active >= pool.wanted || self.stopped {
+            return None;
+        }
+        let more = if self.standing_by > self.calls {
+            self.calls += 1;
+            More::StandingBy
+        } else if self.threads < pool.max_connections + pool.wanted {
+            More::New
+        } else {
+            return None;
+        };
+        self.active += 1;
+        Some(more)
+    }
+
+    /// Wakes one of those who wait for connections: they do not see what has become ready otherwise.
+    fn wake_one(&mut self, poller: &Poller) {
+        if self.polling > 0 && !self.woken {
+            self.woken = true;
+            poller.wake();
+        }
+    }
+
     /// Something has arrived for a connection.
     fn arrived(&mut self, token: Token, ended: bool) {
         if let Some(mut connection) = self.table.arrived(token) {
@@ -504,19 +588,20 @@ impl State {
 }
 
 /// How a connection says what is to be told about it.
-pub(crate) struct Watch<'p> {
-    poller: &'p Poller,
+pub(crate) struct Watch<'c> {
+    poller: &'c Poller,
     token: Token,
+    tcp: &'c TcpStream,
 }
 
 impl Watch<'_> {
     /// What arrives is taken in by this thread; nobody else is to be told.
-    pub(crate) fn mute(&self, tcp: &TcpStream) -> io::Result<()> {
-        self.poller.mute(tcp, self.token)
+    pub(crate) fn mute(&self) -> io::Result<()> {
+        self.poller.mute(self.tcp, self.token)
     }
 
     /// What arrives is to be told again.
-    pub(crate) fn hear(&self, tcp: &TcpStream) -> io::Result<()> {
-        self.poller.hear(tcp, self.token)
+    pub(crate) fn hear(&self) -> io::Result<()> {
+        self.poller.hear(self.tcp, self.token)
     }
 }

@@ -23,9 +23,15 @@ impl Accepting {
         Self(stream)
     }
 
-    /// Calls `notice` once, before this thread waits for the client from now on.
-    pub fn before_waiting(&mut self, notice: fn()) {
-        self.0.before_waiting(notice);
+    /// Asks `may_wait` before this thread waits for the client from now on. When the answer is no,
+    /// it is as if the deadline had passed.
+    pub fn before_waiting(&mut self, may_wait: fn() -> bool) {
+        self.0.before_waiting(may_wait);
+    }
+
+    /// How long a message to the client may take.
+    pub fn set_writing(&mut self, patience: Patience) {
+        self.0.set_writing(patience);
     }
 
     /// Goes on with what has arrived. Only with [`Patience::Now`] can the result be

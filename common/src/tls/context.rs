@@ -115,7 +115,7 @@ impl<End> TlsBuilder<End> {
         // compression (CRIME). Early data is off unless it is switched on.
         context.set_options(SslOptions::NO_RENEGOTIATION | SslOptions::NO_COMPRESSION);
         // An idle connection gives its record buffers back; a read takes all that has arrived.
-        context.set_mode(SslMode::RELEASE_BUFFERS | SslMode::AUTO_RETRY);
+        context.set_mode(SslMode::RELEASE_BUFFERS);
         context.set_read_ahead(true);
         let identities = self
             .identities
@@ -242,6 +242,8 @@ impl TlsBuilder<ServerEnd> {
         // One ticket for each handshake, as Go's crypto/tls: a client that comes back has its next one.
         // Making a second (OpenSSL's default) costs a twentieth of a full handshake.
         context.set_num_tickets(1)?;
+        // A record without data must come back to the engine, or a flood of them would keep a thread.
+        crate::ffi::clear_auto_retry(&mut context);
         let mut binding = openssl::sha::Sha256::new();
         binding.update(self.policy.name().as_bytes());
         binding.update(client_auth.name().as_bytes());

@@ -36,7 +36,7 @@ pub use patience::{Pace, Patience};
 pub use policy::{Availability, Group, Parameters, Policy, Protocol, UnknownPolicy};
 pub use session::TlsSession;
 pub use socket::Socket;
-pub use stream::{TlsStream, linger};
+pub use stream::{Arrived, TlsStream, linger};
 pub use trust::{Pin, Trust};
 pub use verify::Verdict;
 

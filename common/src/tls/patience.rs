@@ -39,6 +39,21 @@ impl Patience {
         }
     }
 
+    /// Takes note of bytes that moved without a wait.
+    pub(super) fn moved(&mut self, bytes: usize) {
+        if let Self::Pace(pace) = self {
+            pace.waited(Duration::ZERO, bytes);
+        }
+    }
+
+    /// Takes note that of all bytes that moved, so many have not reached the peer yet: they have only moved
+    /// into the system's buffer. What has left it meanwhile is no stall, and what is in it no rate.
+    pub(super) fn still_here(&mut self, bytes: u64) {
+        if let Self::Pace(pace) = self {
+            pace.still_here(bytes);
+        }
+    }
+
     /// Takes note of a wait that began at `since`, and of the bytes that moved at its end.
     pub(super) fn waited(&mut self, since: Instant, bytes: usize) {
         if let Self::Pace(pace) = self {
@@ -59,12 +74,25 @@ pub struct Pace {
     /// Waiting since the last byte moved.
     stalled: Duration,
     bytes: u64,
+    /// Of these, what has not reached the peer as far as is known.
+    behind: u64,
+    /// What had reached it when that was last asked.
+    arrived: u64,
 }
 
 impl Pace {
     /// A transfer that begins now. `rate` is in bytes a second; 0 means none.
     pub fn begin(stall: Duration, grace: Duration, rate: u64) -> Self {
-        Self { stall, grace, rate, waited: Duration::ZERO, stalled: Duration::ZERO, bytes: 0 }
+        Self {
+            stall,
+            grace,
+            rate,
+            waited: Duration::ZERO,
+            stalled: Duration::ZERO,
+            bytes: 0,
+            behind: 0,
+            arrived: 0,
+        }
     }
 
     /// How much longer it may wait.
@@ -74,8 +102,18 @@ impl Pace {
             return still;
         }
         // Saturating: a count that overflows here is far ahead of any rate.
-        let due = Duration::from_millis(self.bytes.saturating_mul(1000) / self.rate);
+        let arrived = self.bytes.saturating_sub(self.behind);
+        let due = Duration::from_millis(arrived.saturating_mul(1000) / self.rate);
         still.min(self.grace.saturating_add(due).saturating_sub(self.waited))
+    }
+
+    fn still_here(&mut self, bytes: u64) {
+        self.behind = bytes;
+        let arrived = self.bytes.saturating_sub(bytes);
+        if arrived > self.arrived {
+            self.arrived = arrived;
+            self.stalled = Duration::ZERO;
+        }
     }
 
     fn waited(&mut self, span: Duration, bytes: usize) {
@@ -125,6 +163,23 @@ mod tests {
         let mut pace = Pace::begin(10 * S, 5 * S, 0);
         pace.waited(9 * S, 1);
         assert_eq!(pace.patience(), 10 * S);
+    }
+
+    #[test]
+    fn what_leaves_the_systems_buffer_is_no_stall_and_what_stays_in_it_no_rate() {
+        let mut pace = Pace::begin(10 * S, 5 * S, 100);
+        pace.waited(Duration::ZERO, 4000);
+        pace.waited(9 * S, 0);
+        assert_eq!(pace.patience(), S);
+        // A thousand bytes have left: ten seconds of the rate, and no stall.
+        pace.still_here(3000);
+        assert_eq!(pace.patience(), 6 * S);
+        pace.waited(2 * S, 0);
+        pace.still_here(3000);
+        assert_eq!(pace.patience(), 4 * S);
+        pace.still_here(2999);
+        pace.waited(4 * S, 0);
+        assert!(pace.patience() < S);
     }
 
     #[test]

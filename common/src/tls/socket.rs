@@ -1,14 +1,14 @@
 //! The TCP socket below a TLS stream: deadlines on every wait, and writes gathered into large sends.
 //!
 //! OpenSSL writes one record (16 KiB at most) at a time. Here the records are collected and leave in
-//! one `send` when 128 KiB have gathered or the message is complete, which is what makes a thread per
-//! connection cheaper than one `write` per record.
+//! one `send` when 128 KiB have gathered or the message is complete, which is cheaper than one
+//! `write` per record.
 //!
 //! Deadlines use `SO_RCVTIMEO` and `SO_SNDTIMEO`. Setting one costs a system call, so the value in
 //! force is kept and only changed when it would wake the thread clearly too late, or has just woken it
 //! too early; a keep-alive connection sets it once.
 //!
-//! A server that wants to know before its thread waits says so with [`Socket::before_waiting`]: then
+//! A server that wants to be asked before its thread waits says so with [`Socket::before_waiting`]: then
 //! what can be done at once is tried first, which needs neither a timeout nor a look at the clock.
 
 use super::patience::Patience;
@@ -44,10 +44,12 @@ pub struct Socket {
     writing: Patience,
     receive_timeout: Option<Duration>,
     send_timeout: Option<Duration>,
-    /// What is to be called before this thread waits for the peer.
-    before_waiting: Option<fn()>,
+    /// What is to be asked before this thread waits for the peer.
+    before_waiting: Option<fn() -> bool>,
     /// Whether the last read took all that there was.
     drained: bool,
+    /// Whether a send has met its deadline.
+    stuck: bool,
     /// What the peer said first: it tells HTTP from TLS when a handshake fails.
     first: [u8; 8],
     first_length: usize,
@@ -68,6 +70,7 @@ impl Socket {
             send_timeout: None,
             before_waiting: None,
             drained: false,
+            stuck: false,
             first: [0; 8],
             first_length: 0,
             ended: false,
@@ -89,10 +92,15 @@ impl Socket {
         self.writing = patience;
     }
 
-    /// Calls `notice` once, before the first wait for the peer from now on. Until then, what can be done
-    /// at once is done without a timeout.
-    pub fn before_waiting(&mut self, notice: fn()) {
-        self.before_waiting = Some(notice);
+    /// Asks `may_wait` before the first wait for the peer from now on. Until then, what can be done at once
+    /// is done without a timeout. When the answer is no, it is as if the deadline had passed.
+    pub fn before_waiting(&mut self, may_wait: fn() -> bool) {
+        self.before_waiting = Some(may_wait);
+    }
+
+    /// Whether a send has not been finished by its deadline: nothing can follow it.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.stuck
     }
 
     /// Whether the last read took everything that had arrived, so that whatever is still to come will
@@ -135,11 +143,14 @@ impl Socket {
         let now_or_never = matches!(self.reading, Patience::Now);
         if now_or_never || self.before_waiting.is_some() {
             match rustix::net::recv(&*self.tcp, &mut *buf, RecvFlags::DONTWAIT) {
-                Ok((count, _)) => return Ok(count),
+                Ok((count, _)) => {
+                    self.reading.moved(count);
+                    return Ok(count);
+                }
                 Err(error) if now_or_never || !is_wake_up(&error.into()) => {
                     return Err(error.into());
                 }
-                Err(_) => self.notice_wait(),
+                Err(_) => self.ask_to_wait()?,
             }
         }
         loop {
@@ -159,10 +170,14 @@ impl Socket {
         }
     }
 
-    /// Says, the first time, that this thread is about to wait.
-    fn notice_wait(&mut self) {
-        if let Some(notice) = self.before_waiting.take() {
-            notice();
+    /// Asks whether this thread may wait, until it may.
+    fn ask_to_wait(&mut self) -> io::Result<()> {
+        match self.before_waiting.take() {
+            Some(may_wait) if !may_wait() => {
+                self.before_waiting = Some(may_wait);
+                Err(passed())
+            }
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -185,8 +200,9 @@ impl Socket {
     /// nothing is kept: what the peer has said may still be read.
     fn send_gathered(&mut self) -> io::Result<()> {
         let result = self.try_send_gathered();
-        if !matches!(&result, Err(error) if is_wake_up(error)) {
-            self.discard();
+        match &result {
+            Err(error) if is_wake_up(error) => self.stuck = true,
+            Ok(()) | Err(_) => self.discard(),
         }
         result
     }
@@ -196,8 +212,11 @@ impl Socket {
             if self.before_waiting.is_some() {
                 let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
                 match rustix::net::send(&*self.tcp, &self.gathered[self.sent..], flags) {
-                    Ok(count) => self.sent += count,
-                    Err(error) if is_wake_up(&error.into()) => self.notice_wait(),
+                    Ok(count) => {
+                        self.writing.moved(count);
+                        self.sent += count;
+                    }
+                    Err(error) if is_wake_up(&error.into()) => self.ask_to_wait()?,
                     Err(error) => return Err(error.into()),
                 }
                 continue;
@@ -212,7 +231,15 @@ impl Socket {
             match result {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => self.sent += count,
-                Err(e) if is_wake_up(&e) => note_wake_up(deadline, &mut self.send_timeout)?,
+                Err(e) if is_wake_up(&e) => {
+                    // A blocked send goes on when a third of the buffer is free, which can be megabytes:
+                    // a peer that reads slowly is not one that does not read.
+                    if let Some(queued) = crate::ffi::send_queue(&self.tcp) {
+                        self.writing.still_here(queued);
+                    }
+                    let deadline = self.writing.deadline(Instant::now());
+                    note_wake_up(deadline, &mut self.send_timeout)?;
+                }
                 Err(e) => return Err(e),
             }
         }
@@ -224,8 +251,12 @@ impl Read for Socket {
     /// Reads what there is. The end of the TCP stream is an error: only TLS's close_notify is an end
     /// (RFC 8446 section 6.1), and OpenSSL's own detection does not work through a custom BIO.
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        // Never wait for an answer while the question is still in our hands.
-        self.send_gathered()?;
+        // Never wait for an answer while the question is still in our hands. A send that has taken too
+        // long must not look like a read that found nothing.
+        self.send_gathered().map_err(|error| match is_wake_up(&error) {
+            true => io::ErrorKind::TimedOut.into(),
+            false => error,
+        })?;
         let count = self.receive(buf)?;
         if count == 0 && !buf.is_empty() {
             self.ended = true;

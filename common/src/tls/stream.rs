@@ -42,6 +42,17 @@ pub struct TlsStream {
     closed: bool,
 }
 
+/// What [`TlsStream::read_now`] has found.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Arrived {
+    /// So many bytes; none after the peer's close_notify.
+    Bytes(usize),
+    /// A record that carried no data, such as a key update. There may be more behind it.
+    NoData,
+    /// Nothing, or a part of a record.
+    Nothing,
+}
+
 /// What the builder of a stream knows about the peer.
 pub(super) struct Peer {
     /// The server's name or the client's address, for messages.
@@ -144,10 +155,10 @@ impl TlsStream {
         self.inner.get_mut().set_writing(patience);
     }
 
-    /// Calls `notice` once, before this thread waits for the peer from now on: what can be done at once
-    /// is then done first.
-    pub fn before_waiting(&mut self, notice: fn()) {
-        self.inner.get_mut().before_waiting(notice);
+    /// Asks `may_wait` before this thread waits for the peer from now on: what can be done at once
+    /// is then done first. When the answer is no, it is as if the deadline had passed.
+    pub fn before_waiting(&mut self, may_wait: fn() -> bool) {
+        self.inner.get_mut().before_waiting(may_wait);
     }
 
     /// Whether much is expected from the peer from now on: then more is taken from the network at a time.
@@ -162,25 +173,21 @@ impl TlsStream {
         !self.inner.get_ref().is_drained() || crate::ffi::has_pending(self.inner.ssl())
     }
 
-    /// Reads what has arrived and does not wait: `None` when there is nothing. Otherwise as
-    /// [`read`](Read::read).
+    /// Reads what has arrived and does not wait. Otherwise as [`read`](Read::read).
     ///
     /// # Errors
     ///
     /// As [`read`](Read::read).
-    pub fn read_now(&mut self, buf: &mut [u8]) -> io::Result<Option<usize>> {
+    pub fn read_now(&mut self, buf: &mut [u8]) -> io::Result<Arrived> {
         self.set_reading(Patience::Now);
-        loop {
-            match self.inner.ssl_read(buf) {
-                Ok(count) => return Ok(Some(count)),
-                Err(error) if is_wait(&error) => return Ok(None),
-                Err(error) => match error.code() {
-                    ErrorCode::ZERO_RETURN => return Ok(Some(0)),
-                    // A record that carried no data.
-                    ErrorCode::WANT_READ if error.io_error().is_none() => {}
-                    _ => return Err(self.fail(&error).into()),
-                },
-            }
+        match self.inner.ssl_read(buf) {
+            Ok(count) => Ok(Arrived::Bytes(count)),
+            Err(error) if is_wait(&error) => Ok(Arrived::Nothing),
+            Err(error) => match error.code() {
+                ErrorCode::ZERO_RETURN => Ok(Arrived::Bytes(0)),
+                ErrorCode::WANT_READ if error.io_error().is_none() => Ok(Arrived::NoData),
+                _ => Err(self.fail(&error).into()),
+            },
         }
     }
 
@@ -273,7 +280,8 @@ impl TlsStream {
         let failure = Failure::new(&situation, error);
         // After a deadline, or when the peer has closed its side, the TLS state is intact: a server can
         // still say 408, and either end can still say goodbye.
-        self.broken |= !matches!(failure.reason(), Reason::Deadline | Reason::Closed);
+        self.broken |= !matches!(failure.reason(), Reason::Deadline | Reason::Closed)
+            || self.inner.get_ref().is_stuck();
         failure
     }
 }

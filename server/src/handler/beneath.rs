@@ -12,12 +12,12 @@
 use super::lookup::{self, Lookup};
 use super::path::PathError;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, openat, statat};
 use rustix::io::Errno;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Component, Path};
 
 /// A directory whose files are served.
 #[derive(Debug)]
@@ -103,10 +103,19 @@ impl Root {
         }
     }
 
-    /// What a path leads to now, wherever that is: good only to be compared with what was found below
-    /// the root earlier.
+    /// Which file, in which state, a path leads to now; `None` for everything else. It leads there by the
+    /// way that cannot leave the root; a symbolic link directly below it is not followed.
+    ///
+    /// A path of one name needs no handle: nothing stands between the root and what has that name.
     pub(super) fn identity(&self, path: &Path) -> Option<Identity> {
-        let stat = statat(&self.folder, path, AtFlags::empty()).ok()?;
+        let mut components = path.components();
+        let one_name =
+            matches!((components.next(), components.next()), (Some(Component::Normal(_)), None));
+        let stat = match one_name {
+            true => statat(&self.folder, path, AtFlags::SYMLINK_NOFOLLOW),
+            false => self.lookup.open(self.folder.as_fd(), path).and_then(fstat),
+        };
+        let stat = stat.ok()?;
         // The types of these fields differ between architectures.
         #[allow(clippy::useless_conversion, clippy::unnecessary_cast)]
         Some(Identity {

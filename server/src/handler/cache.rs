@@ -67,12 +67,17 @@ impl Cache {
     /// Keeps a file that `target` led to, and that was found at `path`.
     pub(super) fn keep(
         &self,
+        root: &Root,
         target: &str,
         path: &Path,
         identity: Identity,
         representation: &Representation,
     ) {
-        if representation.length() > LONGEST || self.most == 0 {
+        let keeps = representation.length() <= LONGEST
+            && self.most > 0
+            // Not so for a symbolic link directly below the root.
+            && root.identity(path) == Some(identity);
+        if !keeps {
             return;
         }
         let kept = Kept {
@@ -134,7 +139,7 @@ mod tests {
         let path = Path::new(path);
         let Ok(Resolved::File(found)) = root.resolve(path) else { panic!("{path:?}") };
         let representation = Representation::of(&found, OsStr::new("a")).unwrap();
-        cache.keep(target, path, found.identity(), &representation);
+        cache.keep(root, target, path, found.identity(), &representation);
     }
 
     fn content(cache: &Cache, root: &Root, target: &str) -> Option<String> {
@@ -203,6 +208,39 @@ mod tests {
             replace();
             assert_eq!(content(&cache, &root, "/a"), None);
         }
+    }
+
+    #[test]
+    fn a_file_that_moved_out_of_the_root_is_not_served_through_a_link() {
+        let (dir, root, cache) = tree();
+        let inside = |name: &str| dir.path().join("root").join(name);
+        fs::create_dir(inside("d")).unwrap();
+        fs::write(inside("d/f"), "secret").unwrap();
+        for (target, path) in [("/d/f", "d/f"), ("/a", "a")] {
+            keep(&cache, &root, target, path);
+            assert!(content(&cache, &root, target).is_some(), "{target}");
+        }
+        // Neither changes the files themselves.
+        for name in ["d", "a"] {
+            fs::rename(inside(name), dir.path().join(name)).unwrap();
+            symlink(dir.path().join(name), inside(name)).unwrap();
+        }
+        assert_eq!(content(&cache, &root, "/d/f"), None);
+        assert_eq!(content(&cache, &root, "/a"), None);
+    }
+
+    #[test]
+    fn links_are_followed_as_long_as_they_stay_inside() {
+        let (dir, root, cache) = tree();
+        fs::create_dir(dir.path().join("root/d")).unwrap();
+        fs::write(dir.path().join("root/d/f"), "linked").unwrap();
+        symlink("d", dir.path().join("root/link")).unwrap();
+        symlink("d/f", dir.path().join("root/file")).unwrap();
+        keep(&cache, &root, "/link/f", "link/f");
+        assert_eq!(content(&cache, &root, "/link/f").as_deref(), Some("linked"));
+        // It would have to be followed each time.
+        keep(&cache, &root, "/file", "file");
+        assert_eq!(content(&cache, &root, "/file"), None);
     }
 
     #[test]

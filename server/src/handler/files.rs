@@ -118,7 +118,7 @@ impl FileHandler {
         name: &OsStr,
     ) -> Result<Response, Rejection> {
         let representation = Representation::of(found, name)?;
-        self.cache.keep(request.path(), path, found.identity(), &representation);
+        self.cache.keep(&self.root, request.path(), path, found.identity(), &representation);
         Ok(representation.into_response())
     }
 
