@@ -6,6 +6,7 @@
 //! pki       certificates of every kind, good and bad, in files
 //! raw       a TLS client that sends what it is told, byte by byte
 //! shape     how a client's bytes are cut into segments and records
+//! key_updates  a client's KeyUpdate messages, faster than any library sends them
 //! crowd     many clients at a time that misbehave
 //! survival  what a server has, and how it serves others, before, while and after it is abused
 //! peers     curl, openssl, nginx; and servers that misbehave as told
@@ -18,6 +19,7 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod crowd;
+pub mod key_updates;
 pub mod peers;
 pub mod pki;
 pub mod proc;

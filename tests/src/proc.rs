@@ -9,6 +9,30 @@ pub fn threads(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/task")).unwrap().count()
 }
 
+/// Threads of the process that wait in epoll; `None` where the kernel does not tell whom it lets ask.
+pub fn threads_in_epoll(pid: u32) -> Option<usize> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    // A thread that ends meanwhile waits for nothing.
+    let told = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("wchan")).ok());
+    let told: Vec<String> = told.collect();
+    // "0" is a thread that runs, and what is told of all to somebody who may not know.
+    let tells = told.iter().any(|place| place != "0");
+    // Which of the functions behind epoll_pwait(2) is named differs from kernel to kernel.
+    let waits = |place: &&String| ["do_epoll_wait", "ep_poll"].contains(&place.as_str());
+    tells.then(|| told.iter().filter(waits).count())
+}
+
+/// The processors that this process may use (and what it starts).
+pub fn processors() -> Vec<usize> {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        first.parse().unwrap()..=last.parse().unwrap()
+    };
+    list.trim().split(',').flat_map(range).collect()
+}
+
 /// Open descriptors of the process.
 pub fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()

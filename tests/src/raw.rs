@@ -205,6 +205,25 @@ impl RawClient {
         RawResponse { status, head, body: Vec::new() }
     }
 
+    /// Reads the status code of the next response, and hardly more, so that a server that sends much is
+    /// still stuck afterwards.
+    ///
+    /// # Errors
+    ///
+    /// How the connection ended instead.
+    #[track_caller]
+    pub fn status(&mut self) -> Result<u16, End> {
+        const LENGTH: usize = "HTTP/1.1 200".len();
+        while self.ahead.len() < LENGTH {
+            if let Some(end) = self.read() {
+                return Err(end);
+            }
+        }
+        let line = String::from_utf8_lossy(&self.ahead[..LENGTH]);
+        let status = line.strip_prefix("HTTP/1.1 ").and_then(|status| status.parse().ok());
+        Ok(status.unwrap_or_else(|| panic!("not a response: {line:?}")))
+    }
+
     #[track_caller]
     fn chunks(&mut self) -> Vec<u8> {
         let mut body = Vec::new();

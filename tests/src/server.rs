@@ -5,7 +5,7 @@ use crate::proc;
 use crate::program::{Ended, Run, Running, program, send_signal};
 use crate::raw;
 use crate::waiting::{DEADLINE, settles, settles_at};
-use rustix::process::Signal;
+use rustix::process::{Signal, geteuid};
 use serde_json::Value;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -131,6 +131,41 @@ impl ServerBuilder {
     pub fn descriptor_limit(self, limit: u32) -> Self {
         let prlimit = crate::peers::find("prlimit", "util-linux");
         self.through([prlimit.as_os_str(), format!("--nofile={limit}:{limit}").as_ref()])
+    }
+
+    /// Lets it have so many threads at most (RLIMIT_NPROC). The limit counts all processes and threads of
+    /// a user, and binds no root: where the test runs as root, the server runs as `user`, whom no other
+    /// test must use.
+    #[must_use]
+    pub fn thread_limit(self, user: u32, limit: u32) -> Self {
+        let server = if geteuid().is_root() {
+            let setpriv = crate::peers::find("setpriv", "util-linux");
+            self.through([setpriv]).through([
+                format!("--reuid={user}"),
+                format!("--regid={user}"),
+                "--clear-groups".to_owned(),
+                // To reach the program and its files wherever they are.
+                "--inh-caps=-all,+dac_override,+fowner".to_owned(),
+                "--ambient-caps=-all,+dac_override,+fowner".to_owned(),
+                "--".to_owned(),
+            ])
+        } else {
+            // In a user namespace of its own, the user has no other processes.
+            let unshare = crate::peers::find("unshare", "util-linux");
+            self.through([unshare.as_os_str(), "--user".as_ref(), "--".as_ref()])
+        };
+        let prlimit = crate::peers::find("prlimit", "util-linux");
+        server.through([prlimit.as_os_str(), format!("--nproc={limit}:{limit}").as_ref()])
+    }
+
+    /// Lets it use one processor only.
+    #[must_use]
+    pub fn on_one_processor(self) -> Self {
+        let taskset = crate::peers::find("taskset", "util-linux");
+        let allowed = proc::processors();
+        // Tests that run at the same time take different ones.
+        let chosen = allowed[std::process::id() as usize % allowed.len()];
+        self.through([taskset.as_os_str(), "-c".as_ref(), chosen.to_string().as_ref()])
     }
 
     /// Runs it by way of another program, such as `prlimit`, that takes a command line behind its

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use rustix::process::geteuid;
-use sealpair_tests::peers::find;
 use sealpair_tests::{
     Crowd, Manner, RawClient, SealpairServer, ServerBuilder, Survival, settles, settles_at,
 };
@@ -64,32 +62,7 @@ fn a_file_that_cannot_be_opened_for_want_of_descriptors_is_503_and_the_connectio
 
 #[test]
 fn threads_cannot_be_made_and_then_can_again() {
-    // The limit counts all processes and threads of a user, so the server gets a user of its own; and
-    // no limit binds root.
-    const USER: u32 = 61_234;
-    let limit = format!("--nproc={0}:{0}", 24);
-    let server = server(|server| {
-        let prlimit = find("prlimit", "util-linux");
-        if geteuid().is_root() {
-            let setpriv = find("setpriv", "util-linux");
-            let server = server.through([setpriv.as_os_str()]);
-            let server = server.through([
-                format!("--reuid={USER}"),
-                format!("--regid={USER}"),
-                "--clear-groups".to_owned(),
-                // To reach the program and its files wherever they are.
-                "--inh-caps=-all,+dac_override,+fowner".to_owned(),
-                "--ambient-caps=-all,+dac_override,+fowner".to_owned(),
-                "--".to_owned(),
-            ]);
-            server.through([prlimit.as_os_str(), limit.as_ref()])
-        } else {
-            // In a user namespace of its own, the user has no other processes.
-            let unshare = find("unshare", "util-linux");
-            let server = server.through([unshare.as_os_str(), "--user".as_ref(), "--".as_ref()]);
-            server.through([prlimit.as_os_str(), limit.as_ref()])
-        }
-    });
+    let server = server(|server| server.thread_limit(61_234, 24));
     File::create(server.root().join("big")).unwrap().set_len(64 << 20).unwrap();
     assert_eq!(server.curl_get("/a").text(), "A");
     let (_, descriptors) = server.at_rest();
