@@ -56,6 +56,7 @@ pub mod metrics;
 mod observe;
 mod poller;
 mod prepared;
+mod roster;
 mod send;
 mod server;
 mod table;
