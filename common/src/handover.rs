@@ -34,9 +34,14 @@ pub struct Descriptor {
     pub name: Option<String>,
 }
 
-/// What was announced to this process; `None` when nothing was, or to another.
+/// What was announced to this process; `None` when nothing was, or to another, or nothing that makes sense.
 pub(crate) fn announced() -> Option<Announced> {
-    let variable = |name| env::var(name).ok();
+    from_environment().ok().flatten()
+}
+
+fn from_environment() -> Result<Option<Announced>, String> {
+    // What is no UTF-8 is no number either, and must not pass for a variable that is not set.
+    let variable = |name| env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     parse(
         std::process::id(),
         variable("LISTEN_PID").as_deref(),
@@ -50,14 +55,21 @@ fn parse(
     pid: Option<&str>,
     count: Option<&str>,
     names: Option<&str>,
-) -> Option<Announced> {
+) -> Result<Option<Announced>, String> {
     // Without a process id it may be meant for anybody: for the parent of this process, say.
-    if pid?.parse() != Ok(own) {
-        return None;
+    let (Some(pid), Some(count)) = (pid, count) else { return Ok(None) };
+    if pid.parse() != Ok(own) {
+        return Ok(None);
     }
-    let count = count?.parse().ok().filter(|count| (1..=MOST).contains(count))?;
-    let names = names.unwrap_or_default().split(':').map(str::to_owned).collect();
-    Some(Announced { count, names })
+    // As sd_listen_fds(3), which fails as well: to go on without would serve another address than the one
+    // that somebody waits at.
+    match count.parse() {
+        Ok(count @ 1..=MOST) => {
+            let names = names.unwrap_or_default().split(':').map(str::to_owned).collect();
+            Ok(Some(Announced { count, names }))
+        }
+        _ => Err(format!("LISTEN_FDS is `{count}`, not a number from 1 to {MOST}")),
+    }
 }
 
 /// Takes all descriptors that were handed over to this process, in their order: none when it was started
@@ -65,9 +77,12 @@ fn parse(
 ///
 /// # Errors
 ///
-/// When one is not open, or they have been taken before.
+/// When one is not open, or they have been taken before; [`io::ErrorKind::InvalidInput`] when what is
+/// announced to this process is not a number of descriptors.
 pub fn take() -> io::Result<Vec<Descriptor>> {
-    let Some(Announced { count, names }) = announced() else { return Ok(Vec::new()) };
+    let announced =
+        from_environment().map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
+    let Some(Announced { count, names }) = announced else { return Ok(Vec::new()) };
     let mut names = names.into_iter();
     let numbers = (FIRST_DESCRIPTOR..).take(count);
     let taken = numbers.map(|number| {
@@ -88,22 +103,28 @@ mod tests {
 
     #[test]
     fn only_what_is_for_this_process_counts() {
-        let found = parse(7, Some("7"), Some("2"), Some("https:admin")).unwrap();
+        let found = parse(7, Some("7"), Some("2"), Some("https:admin")).unwrap().unwrap();
         assert_eq!((found.count, found.names), (2, vec!["https".to_owned(), "admin".to_owned()]));
-        assert_eq!(parse(7, Some("7"), Some("1"), None).unwrap().count, 1);
+        assert_eq!(parse(7, Some("7"), Some("1"), None).unwrap().unwrap().count, 1);
         for (pid, count) in [
             (None, Some("1")),
+            (None, Some("x")),
             (Some("8"), Some("1")),
+            (Some("8"), Some("x")),
             (Some(""), Some("1")),
             (Some("7"), None),
-            (Some("7"), Some("0")),
-            (Some("7"), Some("-1")),
-            (Some("7"), Some("99999999999999999999")),
-            (Some("7"), Some("2000")),
-            (Some("7"), Some("x")),
         ] {
-            assert_eq!(parse(7, pid, count, None), None, "{pid:?} {count:?}");
+            assert_eq!(parse(7, pid, count, None), Ok(None), "{pid:?} {count:?}");
         }
+    }
+
+    #[test]
+    fn nonsense_for_this_process_is_an_error() {
+        for count in ["0", "-1", "99999999999999999999", "1025", "x", "", " 1"] {
+            let error = parse(7, Some("7"), Some(count), None).unwrap_err();
+            assert!(error.contains(&format!("`{count}`")), "{error}");
+        }
+        assert_eq!(parse(7, Some("7"), Some("1024"), None).unwrap().unwrap().count, 1024);
     }
 
     #[test]

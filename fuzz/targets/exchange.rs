@@ -1,5 +1,6 @@
-//! Several requests on one connection, as `wire.rs` reads them: however the bytes arrive, they are the
-//! same requests with the same content, and the connection ends for the same reason.
+//! Several requests on one connection: however the bytes arrive, they are the same requests with the same
+//! content, and the connection ends for the same reason. The loop mirrors the one of `wire.rs`, which needs a
+//! socket; the scanner, the parser and the decoder are the server's own.
 
 #![no_main]
 

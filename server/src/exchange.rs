@@ -7,10 +7,11 @@ use crate::http::{Framing, Rejection};
 use crate::limits::Limits;
 use crate::message::{BodyError, ConnectionInfo, Request, RequestBody, Response};
 use crate::observe::{Exchanged, Fields};
+use crate::poller::Watch;
 use crate::send::{Answers, Sent, send};
 use crate::table::{Awaited, Wait};
 use crate::wire::{Content, Heading, NoRequest, Wire};
-use crate::workers::{Watch, step_aside};
+use crate::workers::step_aside;
 use ::http::{Method, StatusCode, Version};
 use sealpair_common::escape::Escaped;
 use sealpair_common::tls::{Patience, TlsSession, TlsStream};
@@ -216,11 +217,12 @@ impl Exchange {
     /// Ends a connection that has no next request, with a word.
     fn refuse(&mut self, service: &Service, rejection: Rejection) -> Turn {
         log::info!("{}: refused: {rejection}", self.info.peer());
-        service.observer.head_refused(&self.info, &rejection);
         self.wire.stream.set_writing(Patience::for_next(LINGER));
         let answers = Answers { method: &Method::GET, version: Version::HTTP_11, close: true };
         let response = Response::error(rejection.status, rejection.reason);
-        match send(&mut self.wire.stream, &answers, response).error {
+        let sent = send(&mut self.wire.stream, &answers, response);
+        service.observer.head_refused(&self.info, &rejection, sent.bytes);
+        match sent.error {
             None => Turn::Linger,
             Some(_) => Turn::End,
         }

@@ -15,11 +15,11 @@ fn main() -> ExitCode {
     for signal in [SIGHUP, SIGUSR1] {
         let _ = signal_hook::flag::register(signal, Arc::default());
     }
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
-        .format_target(false)
-        .init();
+    cli::logging::begin();
     // clap prints help and version to standard output and exits 0, and usage errors with 2.
-    match cli::run(cli::Cli::parse()) {
+    let outcome = cli::run(cli::Cli::parse());
+    cli::logging::finish();
+    match outcome {
         Ok(exit) => exit.into(),
         Err(report) => {
             // Nobody is left to tell when this fails.

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! tiny_http is small and known, and not fit for the network: it has no timeouts and no limits, an accept
-//! error ends its accept thread, and some requests end or block the thread that answers them (README, "The
-//! management listener"). So it is bound where only this machine, or only this user, can reach it; nothing
+//! error ends its accept thread, and some requests end or block the thread that answers them
+//! (docs/operations.md, "Why the management listener is not public"). So it is bound where only this machine, or only this user, can reach it; nothing
 //! in the path of a public request waits for anything here; and what can be defended is:
 //!
 //! - A request that announces more content than tiny_http has read already is never dropped: dropping it

@@ -83,8 +83,8 @@ impl Observer {
         });
     }
 
-    /// A request head was refused before there was a request.
-    pub(crate) fn head_refused(&self, info: &ConnectionInfo, rejection: &Rejection) {
+    /// A request head was refused before there was a request, with so many bytes of content.
+    pub(crate) fn head_refused(&self, info: &ConnectionInfo, rejection: &Rejection, sent: u64) {
         self.metrics.head_refused(rejection.status);
         let Some(log) = &self.access_log else { return };
         log.record(&Record {
@@ -95,7 +95,7 @@ impl Observer {
             request: None,
             status: rejection.status.as_u16(),
             received: 0,
-            sent: 0,
+            sent,
             duration: Duration::ZERO,
             user_agent: None,
             referer: None,

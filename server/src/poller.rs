@@ -169,6 +169,25 @@ impl Poller {
     }
 }
 
+/// How a connection says what is to be told about it.
+pub(crate) struct Watch<'c> {
+    pub(crate) poller: &'c Poller,
+    pub(crate) token: Token,
+    pub(crate) tcp: &'c TcpStream,
+}
+
+impl Watch<'_> {
+    /// What arrives is taken in by this thread; nobody else is to be told.
+    pub(crate) fn mute(&self) -> io::Result<()> {
+        self.poller.mute(self.tcp, self.token)
+    }
+
+    /// What arrives is to be told again.
+    pub(crate) fn hear(&self) -> io::Result<()> {
+        self.poller.hear(self.tcp, self.token)
+    }
+}
+
 const INTEREST: EventFlags = EventFlags::IN.union(EventFlags::RDHUP).union(EventFlags::ET);
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ const STEP: usize = 4 << 10;
 
 /// How often a client may send nothing but records without data before a request. A key update is due after
 /// millions of records (RFC 8446 section 5.5); more often than this, it is to keep the server busy.
-const WITHOUT_DATA: u32 = 8;
+const WITHOUT_DATA: u32 = 64;
 
 /// Less room than this is not worth a system call.
 const LEAST: usize = 1 << 10;

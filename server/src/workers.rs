@@ -22,14 +22,14 @@
 
 use crate::connection::{Connection, Next, Service, Why};
 use crate::listener::{Accepted, Listeners};
-use crate::poller::{Event, Events, Poller};
+use crate::poller::{Event, Events, Poller, Watch};
+use crate::roster::{self, Job, More, State};
 use crate::server::BACKLOG;
-use crate::table::{Awaited, Table, Token, Wait};
+use crate::table::Token;
 use sealpair_common::memory;
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -47,12 +47,6 @@ const STACK: usize = 1 << 20;
 /// Events that the only active thread takes at a time. Where there are several, each takes one: what one
 /// has taken, the others cannot.
 const BATCH: usize = 64;
-
-/// So many connections at a time leave memory behind that is worth giving back.
-const BURST: usize = 256;
-
-/// A connection that has just been accepted and asks nothing gets this long once a drain has begun.
-const FRESH_GRACE: Duration = Duration::from_secs(1);
 
 /// How long a connection that is cut off gets to remove its unfinished upload, and a thread to end.
 const LAST_ORDERS: Duration = Duration::from_secs(1);
@@ -91,38 +85,6 @@ pub(crate) struct Pool {
     max_connections: usize,
 }
 
-struct State {
-    table: Table<Box<Connection>>,
-    /// What is to be done next.
-    ready: VecDeque<Job>,
-    /// Connections that were served just now and may have more: their turn comes when everybody else
-    /// has been looked at.
-    again: VecDeque<Job>,
-    listeners: Listeners,
-    threads: usize,
-    /// Threads that wait for all connections, or serve one without having waited.
-    active: usize,
-    /// Active threads that are in [`Poller::wait`].
-    polling: usize,
-    /// One of them has been woken up to look at `ready`.
-    woken: bool,
-    standing_by: usize,
-    /// How many of those who stand by have been called and have not woken up yet.
-    calls: usize,
-    /// The most connections that were open since memory was given back.
-    most: usize,
-    /// When the poller's alarm goes off.
-    alarm: Option<Instant>,
-    draining: bool,
-    stopped: bool,
-}
-
-/// Something for an active thread to do.
-enum Job {
-    Accept(usize),
-    Serve(Token, Box<Connection>, Why),
-}
-
 impl Pool {
     /// A pool that is not at work yet.
     pub(crate) fn new(listeners: Vec<TcpListener>, service: Service) -> io::Result<Arc<Self>> {
@@ -131,22 +93,7 @@ impl Pool {
         // What this process may use, which can be less than what the machine has.
         let wanted = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Arc::new(Self {
-            state: Mutex::new(State {
-                table: Table::new(),
-                ready: VecDeque::new(),
-                again: VecDeque::new(),
-                listeners: Listeners::new(listeners, &poller)?,
-                threads: 0,
-                active: 0,
-                polling: 0,
-                woken: false,
-                standing_by: 0,
-                calls: 0,
-                most: 0,
-                alarm: None,
-                draining: false,
-                stopped: false,
-            }),
+            state: Mutex::new(State::new(Listeners::new(listeners, &poller)?)),
             service,
             poller,
             called: Condvar::new(),
@@ -259,7 +206,7 @@ impl Pool {
         if !state.ready.is_empty() {
             state.wake_one(&self.poller);
         }
-        if let Some(more) = state.one_more(self) {
+        if let Some(more) = state.one_more(self.wanted, self.max_connections) {
             drop(state);
             // Where no thread can be made, there is one less for a while.
             let _ = self.call(more);
@@ -302,7 +249,7 @@ impl Pool {
         if !state.ready.is_empty() {
             state.wake_one(&self.poller);
         }
-        let Some(more) = state.one_more(self) else {
+        let Some(more) = state.one_more(self.wanted, self.max_connections) else {
             if state.active == 0 && !state.stopped {
                 // As many threads as there may be, each with a connection that has to wait.
                 state.active += 1;
@@ -442,7 +389,7 @@ impl Pool {
         for (token, connection) in state.table.take_idle() {
             state.ready.push_back(Job::Serve(token, connection, Why::Drain));
         }
-        state.table.hurry_first(Instant::now() + FRESH_GRACE);
+        state.table.hurry_first(Instant::now() + roster::FRESH_GRACE);
         state.set_alarm(&self.poller);
         drop(state);
         self.poller.wake();
@@ -487,121 +434,4 @@ impl Pool {
 
 fn is_active() -> bool {
     ACTIVE.with_borrow(Option::is_some)
-}
-
-/// Where one more active thread comes from.
-enum More {
-    StandingBy,
-    New,
-}
-
-impl State {
-    /// One more active thread, if there are too few and nobody waits for connections. It is counted.
-    fn one_more(&mut self, pool: &Pool) -> Option<More> {
-        if self.polling > 0 || self.active >= pool.wanted || self.stopped {
-            return None;
-        }
-        let more = if self.standing_by > self.calls {
-            self.calls += 1;
-            More::StandingBy
-        } else if self.threads < pool.max_connections + pool.wanted {
-            More::New
-        } else {
-            return None;
-        };
-        self.active += 1;
-        Some(more)
-    }
-
-    /// Wakes one of those who wait for connections: they do not see what has become ready otherwise.
-    fn wake_one(&mut self, poller: &Poller) {
-        if self.polling > 0 && !self.woken {
-            self.woken = true;
-            poller.wake();
-        }
-    }
-
-    /// Something has arrived for a connection.
-    fn arrived(&mut self, token: Token, ended: bool) {
-        if let Some(mut connection) = self.table.arrived(token) {
-            if ended {
-                connection.note_end();
-            }
-            self.ready.push_back(Job::Serve(token, connection, Why::Ready));
-        }
-    }
-
-    fn look_at_deadlines(&mut self, poller: &Poller) {
-        let now = Instant::now();
-        self.alarm = None;
-        while let Some((token, connection)) = self.table.expired(now) {
-            self.ready.push_back(Job::Serve(token, connection, Why::Late));
-        }
-        self.listeners.resume(now, poller);
-        self.set_alarm(poller);
-    }
-
-    /// Sees to it that the next deadline is looked at in time.
-    fn set_alarm(&mut self, poller: &Poller) {
-        let next = [self.table.next_look(), self.listeners.next_look()].into_iter().flatten().min();
-        if let Some(next) = next
-            && self.alarm.is_none_or(|alarm| alarm > next)
-        {
-            self.alarm = Some(next);
-            poller.set_alarm(next.saturating_duration_since(Instant::now()));
-        }
-    }
-
-    fn park(&mut self, token: Token, connection: Box<Connection>, mut wait: Wait) {
-        if self.draining {
-            match wait.what {
-                Awaited::Next => {
-                    return self.ready.push_back(Job::Serve(token, connection, Why::Drain));
-                }
-                Awaited::First => {
-                    let soon = Instant::now() + FRESH_GRACE;
-                    wait.until = Some(wait.until.map_or(soon, |until| until.min(soon)));
-                }
-                Awaited::Rest => {}
-            }
-        }
-        if let Some(connection) = self.table.park(token, connection, wait) {
-            self.ready.push_back(Job::Serve(token, connection, Why::Ready));
-        }
-    }
-
-    /// Whether most of many connections have ended since this was last so.
-    fn burst_is_over(&mut self) -> bool {
-        let over = self.most >= BURST && self.table.len() <= self.most / 8;
-        if over {
-            self.most = self.table.len();
-        }
-        over
-    }
-
-    /// Accepts again when there is room again.
-    fn make_room(&mut self, poller: &Poller, max_connections: usize) {
-        if self.table.len() < max_connections {
-            self.listeners.room(poller);
-        }
-    }
-}
-
-/// How a connection says what is to be told about it.
-pub(crate) struct Watch<'c> {
-    poller: &'c Poller,
-    token: Token,
-    tcp: &'c TcpStream,
-}
-
-impl Watch<'_> {
-    /// What arrives is taken in by this thread; nobody else is to be told.
-    pub(crate) fn mute(&self) -> io::Result<()> {
-        self.poller.mute(self.tcp, self.token)
-    }
-
-    /// What arrives is to be told again.
-    pub(crate) fn hear(&self) -> io::Result<()> {
-        self.poller.hear(self.tcp, self.token)
-    }
 }

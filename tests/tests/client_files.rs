@@ -3,11 +3,14 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use sealpair_tests::{Ended, Pki, Run, SealpairServer};
+use sealpair_tests::peers::read_head;
+use sealpair_tests::{Ended, Pki, Run, ScriptedServer, SealpairServer};
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::path::Path;
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
 use std::thread;
 use tempfile::TempDir;
 
@@ -91,6 +94,34 @@ fn a_fifo_is_written_through() {
     fixture.get("/a", "fifo").expect_success();
     assert_eq!(reader.join().unwrap(), "hello");
     assert!(fs::symlink_metadata(&fifo).unwrap().file_type().is_fifo());
+}
+
+#[test]
+fn who_reads_a_fifo_gets_at_once_what_there_is() {
+    let pki = Pki::new();
+    let (go_on, told) = channel::<()>();
+    let told = Mutex::new(told);
+    let server = ScriptedServer::tls(&pki.server(), move |stream| {
+        assert!(read_head(stream).is_some());
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nhello ").unwrap();
+        // The rest comes when the beginning has been read.
+        told.lock().unwrap().recv().unwrap();
+        stream.write_all(b"world").unwrap();
+        let _ = stream.shutdown();
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let get = Run::of("sealpair").args(["get", &server.url("/"), "--timeout", "5s", "--ca"]);
+    let get = get.arg(pki.ca()).arg("-o").arg(&fifo).start();
+    let mut reader = File::open(&fifo).unwrap();
+    let mut beginning = [0; 6];
+    reader.read_exact(&mut beginning).unwrap();
+    go_on.send(()).unwrap();
+    let mut rest = String::new();
+    reader.read_to_string(&mut rest).unwrap();
+    get.wait().expect_success();
+    assert_eq!((&beginning[..], rest.as_str()), (&b"hello "[..], "world"));
 }
 
 #[test]

@@ -53,6 +53,18 @@ fn variables_for_another_process_are_not_for_this_one() {
 }
 
 #[test]
+fn nonsense_for_this_process_is_refused_instead_of_served_elsewhere() {
+    for count in ["x", "", "0", "-1", "1025", "\\0377"] {
+        // The shell becomes the server, so the process id is the one that it has written.
+        let line = format!("export LISTEN_PID=$$ LISTEN_FDS=$(printf %b '{count}'); exec \"$@\"");
+        let refused = server(None).through(["/bin/sh", "-c", &line, "sh"]).refused().0;
+        let refused = refused.expect_code(3);
+        assert_eq!(refused.stderr.lines().count(), 3, "{refused}");
+        assert!(refused.stderr.contains("LISTEN_FDS is `"), "{refused}");
+    }
+}
+
+#[test]
 fn a_port_can_be_shared_only_if_both_ask_for_it() {
     let dir = tempfile::tempdir().unwrap();
     let state = || server(Some(dir.path().to_owned()));

@@ -146,6 +146,16 @@ fn a_server_that_drains_is_healthy_and_not_ready() {
 }
 
 #[test]
+fn an_orderly_stop_says_so_and_reports_no_error() {
+    let mut server = SealpairServer::start(|server| server.args(["--management", "127.0.0.1:0"]));
+    assert_eq!(ask(&server, "/readyz").0, 200);
+    server.signal(Signal::TERM);
+    let ended = server.wait().expect_code(0);
+    assert!(ended.stderr.contains("stopping; once more to stop at once"), "{ended}");
+    assert!(!ended.stderr.contains("ERROR"), "{ended}");
+}
+
+#[test]
 fn without_the_flag_there_is_no_management() {
     let server = SealpairServer::start(|server| server);
     assert_eq!(server.ready()["management"], Value::Null);

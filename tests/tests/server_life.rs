@@ -252,7 +252,10 @@ fn ten_thousand_requests_leave_threads_and_descriptors_where_they_were() {
         new.close();
     }
     assert_eq!(requests, 10_000);
-    assert_eq!(server.at_rest(), before);
+    let (threads, descriptors) = server.at_rest();
+    // A thread that stood by at first may have ended.
+    assert!(threads <= before.0, "{threads} {before:?}");
+    assert_eq!(descriptors, before.1);
     assert_eq!(server.stop(), 0);
 }
 

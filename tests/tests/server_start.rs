@@ -91,6 +91,15 @@ fn files_that_hold_something_else_are_named() {
         refused(required, 3, &[text(bad), "check"]);
         refused(server().arg("--pkcs12").arg(bad), 3, &[text(bad), "PKCS#12", "check"]);
     }
+    let swapped = Credentials { cert: good.key.clone(), key: good.cert.clone(), ..good.clone() };
+    let words = ["holds a private key and no certificate", text(&good.key), "swapped"];
+    refused(server().identity(&swapped), 3, &words);
+    let twice = Credentials { key: good.cert.clone(), ..good.clone() };
+    let words = ["holds a certificate and no private key", text(&good.cert), "swapped"];
+    refused(server().identity(&twice), 3, &words);
+    let archive = server().arg("--pkcs12").arg(&garbage);
+    let ended = refused(archive, 3, &["OpenSSL: "]);
+    assert!(!ended.stderr.contains(".c:"), "{ended}");
     for bad in [&garbage, &empty, &good.cert] {
         let key = Credentials { key: bad.clone(), ..good.clone() };
         refused(server().identity(&key), 3, &[text(bad), "private key", "check"]);
@@ -156,13 +165,23 @@ fn a_command_line_that_makes_no_sense_ends_with_2() {
     refused(server().args(["--max-body", "many"]), 2, &["many", "--max-body"]);
     refused(server().args(["--head-timeout", "soon"]), 2, &["soon", "--head-timeout"]);
     refused(server().args(["--max-connections", "0"]), 2, &["--max-connections"]);
-    let required = server().identity(&good).args(["--client-auth", "required"]);
-    refused(required, 2, &["--client-ca"]);
+    for flag in ["--handshake-timeout", "--head-timeout", "--idle-timeout"] {
+        refused(server().args([flag, "0"]), 2, &[flag, "above 0"]);
+    }
+    for mode in ["required", "optional"] {
+        let unknown = server().identity(&good).args(["--client-auth", mode]);
+        let ended = refused(unknown, 2, &["--client-auth needs --client-ca", "--client-ca FILE"]);
+        assert_eq!(ended.stderr.lines().count(), 3, "{ended}");
+    }
+    let words = ["--access-log-format has no effect", "--access-log FILE"];
+    refused(server().args(["--access-log-format", "json"]), 2, &words);
     let useless = server().identity(&good).arg("--client-ca").arg(pki.ca());
     refused(useless, 2, &["--client-auth"]);
     Run::of("sealpair-server").run().expect_code(2);
     let help = Run::of("sealpair-server").args(["serve", "--help"]).run().expect_success();
-    assert!(help.text().contains("--ready-file"), "{help}");
+    for word in ["--ready-file", "500ms", "10MiB", "1KiB/s"] {
+        assert!(help.text().contains(word), "{help}");
+    }
     Run::of("sealpair-server").arg("--version").run().expect_success();
 }
 
@@ -275,13 +294,30 @@ fn a_start_that_fails_leaves_another_servers_ready_file_and_removes_a_dead_ones(
     };
     fail();
     assert!(file.exists(), "the server that runs is ready all the same");
+    let pid = running.pid();
     running.signal(Signal::KILL);
-    running.wait();
-    assert!(file.exists());
     let root = file.parent().unwrap();
-    let run = Run::of("sealpair-server").args(["serve", "--policy", "cnsa2", "--ready-file"]);
-    run.arg(&file).current_dir(root).run().expect_code(3);
-    assert!(!file.exists(), "a script must not take it for this one's");
+    let run = |flags: &[&str], code| {
+        assert!(file.exists());
+        let run = Run::of("sealpair-server").arg("serve").args(flags).arg("--ready-file");
+        run.arg(&file).current_dir(root).run().expect_code(code);
+        assert!(!file.exists(), "a script must not take it for this one's");
+    };
+    let left = fs::read(&file).unwrap();
+    settles("it has ended, but nobody has waited for it", || {
+        fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") Z ")
+    });
+    run(&["--policy", "cnsa2"], 3);
+    running.wait();
+    for (flags, code) in [
+        (["--cert", "nowhere"], 2),
+        (["--listen", "nowhere"], 2),
+        (["--management", "nowhere"], 2),
+        (["--pkcs12", "nowhere"], 3),
+    ] {
+        fs::write(&file, &left).unwrap();
+        run(&flags, code);
+    }
 }
 
 #[test]
@@ -447,4 +483,22 @@ fn a_free_port_is_free_again_after_a_stop() {
     let second = SealpairServer::start(|server| server.listen(&address));
     assert_eq!(second.address().to_string(), address);
     second.curl_get("/");
+}
+
+#[test]
+fn the_limit_of_descriptors_is_raised_as_far_as_it_may_be() {
+    let limited = |connections: &str| {
+        let prlimit = sealpair_tests::peers::find("prlimit", "util-linux");
+        server()
+            .through([prlimit.as_os_str(), "--nofile=256:4096".as_ref()])
+            .args(["--max-connections", connections])
+            .start()
+    };
+    let server = limited("4033");
+    let limits = fs::read_to_string(format!("/proc/{}/limits", server.pid())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(line.split_whitespace().collect::<Vec<_>>()[3..5], ["4096", "4096"], "{line}");
+    assert!(server.log().contains("at most 4096 descriptors may be open"), "{}", server.log());
+    let server = limited("4032");
+    assert!(!server.log().contains("descriptors"), "{}", server.log());
 }

@@ -69,8 +69,8 @@ fn threads_cannot_be_made_and_then_can_again() {
     let tls = RawClient::context(&server, |_| {});
     for _ in 0..2 {
         // Connections that each keep a thread busy for as long as they want, in any architecture:
-        // nobody reads what they have asked for. More than there can be threads; whoever is not
-        // served waits.
+        // nobody reads what they have asked for. More than there can be threads; whoever finds none is
+        // told so.
         let mut stuck = Vec::new();
         let mut waiting = Vec::new();
         for _ in 0..60 {
@@ -103,7 +103,8 @@ fn threads_cannot_be_made_and_then_can_again() {
             client.reset();
         }
         for client in late {
-            assert_eq!(client.join().unwrap(), 200, "none is lost");
+            let status = client.join().unwrap();
+            assert!(matches!(status, 200 | 503), "none is lost: {status}");
         }
         assert_eq!(RawClient::connect(&server).get("/a").text(), "A");
     }

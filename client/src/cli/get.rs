@@ -65,8 +65,8 @@ pub(crate) fn receive(answer: Answer, mut output: Output, voice: Voice) -> Resul
             Ok(count) => *count > 0,
             Err(error) => error.kind() == io::ErrorKind::Interrupted,
         };
-        // Who reads standard output gets what there is; a file gets pieces that are worth a system call.
-        if filled == piece.len() || !more || output.is_standard() {
+        // Who reads a pipe gets what there is; a file gets pieces that are worth a system call.
+        if filled == piece.len() || !more || output.is_through() {
             output.write(&piece[..filled])?;
             filled = 0;
         }

@@ -130,6 +130,11 @@ impl Output {
         self.name() == Path::new(STANDARD)
     }
 
+    /// Whether somebody may be reading what is written.
+    pub(crate) fn is_through(&self) -> bool {
+        matches!(self, Self::Through { .. })
+    }
+
     /// Writes all of it.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Report> {
         let written = match self {

@@ -6,7 +6,7 @@
 use super::policy::Policy;
 use crate::exit::Exit;
 use crate::report::Report;
-use openssl::error::ErrorStack;
+use openssl::error::{Error, ErrorStack};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -58,6 +58,15 @@ pub enum ConfigError {
         what: &'static str,
         /// What OpenSSL says.
         source: Option<ErrorStack>,
+    },
+    /// A file holds a private key where a certificate is expected, or the other way round.
+    Mistaken {
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
+        what: &'static str,
+        /// What it holds.
+        holds: &'static str,
     },
     /// A server has no certificate.
     NoIdentity,
@@ -150,10 +159,17 @@ impl ConfigError {
                         }
                         false => "check that it is the right file, in the format that is asked for",
                     });
-                match source {
-                    Some(stack) if !errors.is_empty() => report.explain(stack.to_string()),
-                    _ => report,
+                match errors {
+                    [] => report,
+                    errors => report.explain(words(errors)),
                 }
+            }
+            Self::Mistaken { path, what, holds } => {
+                let path = path.display();
+                new("malformed", format!("{path} holds a {holds} and no {what}"))
+                    .explain("--cert names the certificate, --key its private key")
+                    .remedy("check whether the two are swapped")
+                    .detail("file", path.to_string())
             }
             Self::NoIdentity => new("no-certificate", "a server needs a certificate".to_owned())
                 .remedy("give --cert and --key"),
@@ -180,6 +196,18 @@ impl ConfigError {
             }
         }
     }
+}
+
+/// What OpenSSL says, without the places in its source.
+fn words(errors: &[Error]) -> String {
+    let words = errors.iter().map(|error| {
+        let reason = error.reason().unwrap_or("unknown error");
+        match error.data() {
+            Some(data) if !data.is_empty() => format!("{reason} ({data})"),
+            _ => reason.to_owned(),
+        }
+    });
+    format!("OpenSSL: {}", words.collect::<Vec<_>>().join(", "))
 }
 
 impl fmt::Display for ConfigError {

@@ -43,7 +43,10 @@ impl Identity {
             .map_err(|stack| malformed(certificate_path, "certificate", Some(stack)))?
             .into_iter();
         let Some(certificate) = certificates.next() else {
-            return Err(malformed(certificate_path, "certificate", None));
+            return Err(match has_block(&pem, "PRIVATE KEY") {
+                true => mistaken(certificate_path, "certificate", "private key"),
+                false => malformed(certificate_path, "certificate", None),
+            });
         };
         let key = private_key(key_path, passphrase)?;
         let identity = Self {
@@ -187,8 +190,25 @@ impl IdentitySource {
 fn private_key(path: &Path, passphrase: Option<&Passphrase>) -> Result<PKey<Private>, ConfigError> {
     const WHAT: &str = "private key";
     let pem = read_file(path, WHAT)?;
+    if has_block(&pem, "CERTIFICATE") && !has_block(&pem, "PRIVATE KEY") {
+        return Err(mistaken(path, WHAT, "certificate"));
+    }
     warn_if_exposed(path);
     material::private_key(&pem, passphrase).map_err(|locked| locked_file(path, WHAT, locked))
+}
+
+/// Whether a PEM text has a block whose label ends so: `ENCRYPTED PRIVATE KEY` is a private key, too.
+fn has_block(pem: &[u8], label: &str) -> bool {
+    pem.split(|&byte| byte == b'\n').any(|line| {
+        let line = line.trim_ascii_end();
+        let label =
+            line.strip_suffix(b"-----").and_then(|line| line.strip_suffix(label.as_bytes()));
+        label.is_some_and(|before| before.starts_with(b"-----BEGIN "))
+    })
+}
+
+fn mistaken(path: &Path, what: &'static str, holds: &'static str) -> ConfigError {
+    ConfigError::Mistaken { path: path.to_owned(), what, holds }
 }
 
 /// A key that everybody on the machine can read is a mistake, but not one that stops a service.

@@ -2,6 +2,7 @@
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
+use sealpair_common::escape::Escaped;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -39,7 +40,10 @@ impl Output {
     /// Opens the file anew. Where that fails, the one that is open stays.
     pub(super) fn reopen(&mut self) -> io::Result<()> {
         if let Some(path) = &self.path {
-            self.file = open(path)?;
+            self.file = open(path).map_err(|error| {
+                let path = path.display().to_string();
+                io::Error::new(error.kind(), format!("{}: {error}", Escaped(&path)))
+            })?;
         }
         Ok(())
     }

@@ -190,6 +190,18 @@ fn after_a_rename_lines_go_into_a_new_file() {
     assert_eq!(fs::read_to_string(&old).unwrap(), line.repeat(2));
 }
 
+#[test]
+fn a_path_that_cannot_be_opened_anew_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("line\nbreak/log");
+    fs::create_dir(path.parent().unwrap()).unwrap();
+    let mut output = Output::open(Destination::File(path.clone())).unwrap();
+    fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    let error = output.reopen().unwrap_err().to_string();
+    assert!(error.contains("line\\nbreak/log: "), "{error}");
+    output.write(b"still open").unwrap();
+}
+
 /// A FIFO whose reading end is held.
 fn fifo(dir: &Path) -> (std::path::PathBuf, File) {
     use std::os::unix::fs::OpenOptionsExt;

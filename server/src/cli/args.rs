@@ -1,6 +1,8 @@
 //! The flags of `sealpair-server serve`.
 
 use clap::{Args, ValueEnum};
+use sealpair_common::exit::Exit;
+use sealpair_common::report::Report;
 use sealpair_common::tls::Policy;
 use sealpair_common::units::{parse_duration, parse_rate, parse_size};
 use sealpair_server::Limits;
@@ -8,6 +10,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Serve a directory over HTTPS; a folder's index.html stands for its listing.
+///
+/// TIME is a number with ms, s, m, h or d (500ms, 30s, 5m, 2h), a number alone counts seconds; SIZE is a
+/// whole number of bytes, or of kB, MB, GB, KiB, MiB, GiB (10MiB); RATE is a SIZE for each second (1KiB/s).
 ///
 /// What is logged on standard error is set by RUST_LOG (error, warn, info, debug; default info).
 #[derive(Debug, Args)]
@@ -80,15 +85,15 @@ pub(super) struct ServeArgs {
     pub(super) max_connections: usize,
 
     /// Time for a TLS handshake
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_timeout)]
     pub(super) handshake_timeout: Duration,
 
     /// Time for a whole request head
-    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = parse_timeout)]
     pub(super) head_timeout: Duration,
 
     /// Time without a byte: between requests, and while content moves
-    #[arg(long, value_name = "TIME", default_value = "75s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "75s", value_parser = parse_timeout)]
     pub(super) idle_timeout: Duration,
 
     /// Least average rate of content, after ten seconds; 0 for none
@@ -112,9 +117,9 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     pub(super) access_log: Option<PathBuf>,
 
-    /// Format of the access log
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = FormatArg::Combined)]
-    pub(super) access_log_format: FormatArg,
+    /// Format of the access log [default: combined]
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub(super) access_log_format: Option<FormatArg>,
 
     /// Where the server's own authority and certificate are kept
     /// [default: $XDG_STATE_HOME/sealpair, else ~/.local/state/sealpair]
@@ -122,7 +127,7 @@ pub(super) struct ServeArgs {
     pub(super) state_dir: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(super) enum ClientAuthArg {
     /// Clients are not asked
     None,
@@ -147,7 +152,52 @@ fn parse_count(text: &str) -> Result<usize, String> {
     }
 }
 
+/// A deadline that has passed before anything began would refuse everybody.
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(Duration::ZERO) => Err("no client is that fast: give a time above 0".to_owned()),
+        Ok(time) => Ok(time),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 impl ServeArgs {
+    /// Refuses flags that contradict each other or have no effect, before anything is looked at.
+    pub(super) fn check(&self) -> Result<(), Report> {
+        let refused = |kind, message: &str| Report::new(Exit::Usage, kind, message);
+        if self.cert.len() != self.key.len() {
+            return Err(refused("pairs", "--cert and --key come in pairs")
+                .explain(format!("{} --cert, {} --key", self.cert.len(), self.key.len()))
+                .remedy("give one --key for each --cert, in the same order"));
+        }
+        let asked = self.client_auth != ClientAuthArg::None;
+        let told = !self.client_ca.is_empty() || !self.crl.is_empty();
+        if told && !asked {
+            let message = "--client-ca and --crl have no effect without --client-auth";
+            return Err(refused("client-auth", message)
+                .remedy("add --client-auth required or --client-auth optional"));
+        }
+        if asked && self.client_ca.is_empty() && self.has_identity() {
+            let message = "--client-auth needs --client-ca where --cert or --pkcs12 is given";
+            return Err(refused("client-auth", message)
+                .explain("without it, only certificates of the server's own authority are accepted")
+                .remedy(
+                    "name the authority that issues the clients' certificates: --client-ca FILE",
+                ));
+        }
+        if self.access_log_format.is_some() && self.access_log.is_none() {
+            let message = "--access-log-format has no effect without --access-log";
+            return Err(refused("access-log", message)
+                .remedy("add --access-log FILE, or - for standard output"));
+        }
+        Ok(())
+    }
+
+    /// Whether a certificate was given.
+    pub(super) fn has_identity(&self) -> bool {
+        !(self.cert.is_empty() && self.pkcs12.is_empty())
+    }
+
     /// The engine's bounds.
     pub(super) fn limits(&self) -> Limits {
         Limits {

@@ -1,6 +1,8 @@
 //! The command line of `sealpair-server`.
 
 mod args;
+mod descriptors;
+pub(crate) mod logging;
 mod operate;
 mod ready;
 mod serve;

@@ -59,8 +59,8 @@ pub(super) fn access_log(
         path => Destination::File(path.clone()),
     };
     let format = match args.access_log_format {
-        FormatArg::Combined => Format::Combined,
-        FormatArg::Json => Format::Json,
+        None | Some(FormatArg::Combined) => Format::Combined,
+        Some(FormatArg::Json) => Format::Json,
     };
     let opened = AccessLog::open(destination, format, Arc::clone(metrics));
     opened.map(Some).map_err(|error| {
@@ -90,7 +90,7 @@ pub(super) fn catch_signals() -> Result<Signals, Report> {
 /// opens the access log anew. SIGHUP changes nothing: whoever sends it out of habit must not stop the
 /// service.
 ///
-/// Nothing here waits for anybody: a log that nobody reads must not keep the server from stopping.
+/// Nothing here waits for anybody.
 pub(super) fn obey_signals(mut signals: Signals, controls: Controls) -> Result<(), Report> {
     let Controls { handle, ready_file, management, access_log } = controls;
     let watch = move || {
@@ -98,11 +98,13 @@ pub(super) fn obey_signals(mut signals: Signals, controls: Controls) -> Result<(
         for signal in signals.forever() {
             match signal {
                 SIGHUP => {
-                    say("SIGHUP: nothing is reloaded in this version; restart for new certificates")
+                    let text =
+                        "SIGHUP: nothing is reloaded in this version; restart for new certificates";
+                    log::info!("{text}");
                 }
                 SIGUSR1 => match &access_log {
                     Some(log) => log.reopen(),
-                    None => say("SIGUSR1: there is no access log to open anew"),
+                    None => log::info!("SIGUSR1: there is no access log to open anew"),
                 },
                 _ if !stopping => {
                     stopping = true;
@@ -111,7 +113,7 @@ pub(super) fn obey_signals(mut signals: Signals, controls: Controls) -> Result<(
                         file.remove();
                     }
                     handle.stop();
-                    say("stopping; once more to stop at once");
+                    log::info!("stopping; once more to stop at once");
                 }
                 _ => {
                     if let Some(file) = &ready_file {
@@ -122,6 +124,7 @@ pub(super) fn obey_signals(mut signals: Signals, controls: Controls) -> Result<(
                     }
                     let interrupted = signal == SIGINT;
                     let exit = if interrupted { Exit::Interrupted } else { Exit::Terminated };
+                    super::logging::finish();
                     std::process::exit(exit.code().into());
                 }
             }
@@ -132,11 +135,6 @@ pub(super) fn obey_signals(mut signals: Signals, controls: Controls) -> Result<(
         .spawn(watch)
         .map(drop)
         .map_err(|error| unexpected("cannot start a thread", &error))
-}
-
-/// Logs from a thread of its own.
-fn say(text: &'static str) {
-    let _ = std::thread::Builder::new().spawn(move || log::info!("{text}"));
 }
 
 pub(super) fn unexpected(message: &str, error: &io::Error) -> Report {

@@ -75,9 +75,7 @@ impl ReadyFile {
         });
         let Some(pid) = pid else { return };
         // The number may be another program's by now, or, in a container, ours.
-        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        let runs = pid != u64::from(std::process::id()) && name.trim_end() == PROGRAM;
-        if !runs {
+        if pid == u64::from(std::process::id()) || !is_server(pid) {
             let _ = fs::remove_file(path);
         }
     }
@@ -88,6 +86,15 @@ impl ReadyFile {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// Whether a process is a server that has not ended. One that nobody has waited for keeps its name.
+fn is_server(pid: u64) -> bool {
+    // proc_pid_stat(5): `PID (NAME) STATE …`; a name may hold parentheses.
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let Some((name, state)) = stat.rsplit_once(") ") else { return false };
+    let name = name.split_once(" (").map_or("", |(_, name)| name);
+    name == PROGRAM && !state.starts_with(['Z', 'X'])
 }
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {

@@ -4,6 +4,7 @@
 //! after the last one does.
 
 use super::args::{ClientAuthArg, ServeArgs};
+use super::descriptors;
 use super::operate::{self, Controls, catch_signals, obey_signals, unexpected};
 use super::ready::{Module, Ready, ReadyFile, SCHEMA};
 use super::sockets::{Sockets, url};
@@ -31,11 +32,15 @@ const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// Serves until a signal says stop.
 pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
-    let sockets = Sockets::find(args)?;
-    let management = operate::management_address(args)?;
+    // First of all: whatever is wrong, a script must not find what a dead server has left.
     if let Some(path) = &args.ready_file {
         ReadyFile::remove_stale(path);
     }
+    args.check()?;
+    let sockets = Sockets::find(args)?;
+    let management = operate::management_address(args)?;
+    // Before the handler, which reckons with the limit.
+    descriptors::raise_limit(args.max_connections);
     if args.fips {
         fips::require()?;
     }
@@ -103,18 +108,14 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
     if cut_off == 0 {
         return Ok(Exit::Done);
     }
-    log::warn!("cut off at the drain deadline: {cut_off} open connections");
+    let plural = if cut_off == 1 { "" } else { "s" };
+    log::warn!("cut off at the drain deadline: {cut_off} open connection{plural}");
     Ok(Exit::Unexpected)
 }
 
 impl ServeArgs {
     /// The TLS configuration, and the state directory if the server's own authority is used.
     fn tls(&self, addresses: &[SocketAddr]) -> Result<(ServerTls, Option<State>), Report> {
-        if self.cert.len() != self.key.len() {
-            return Err(Report::new(Exit::Usage, "pairs", "--cert and --key come in pairs")
-                .explain(format!("{} --cert, {} --key", self.cert.len(), self.key.len()))
-                .remedy("give one --key for each --cert, in the same order"));
-        }
         let mut builder = ServerTls::builder().policy(self.policy);
         if let Some(path) = &self.key_pass_file {
             builder = builder.passphrase(passphrase_file(path).map_err(|e| e.report())?);
@@ -125,7 +126,7 @@ impl ServeArgs {
         for file in &self.pkcs12 {
             builder = builder.identity_pkcs12(file);
         }
-        let mut own = if self.cert.is_empty() && self.pkcs12.is_empty() {
+        let mut own = if !self.has_identity() {
             // The policy first: a refusal must not leave an authority behind.
             self.policy.parameters().map_err(|error| error.report())?;
             let dir = self.state_dir.clone().map_or_else(state::default_dir, Ok)?;
@@ -142,14 +143,6 @@ impl ServeArgs {
             ClientAuthArg::Optional => ClientAuth::Optional,
             ClientAuthArg::Required => ClientAuth::Required,
         };
-        if auth == ClientAuth::None && !(self.client_ca.is_empty() && self.crl.is_empty()) {
-            return Err(Report::new(
-                Exit::Usage,
-                "client-auth",
-                "--client-ca and --crl have no effect without --client-auth",
-            )
-            .remedy("add --client-auth required or --client-auth optional"));
-        }
         let mut trust = Trust::system();
         let own_ca = own.as_ref().filter(|_| self.client_ca.is_empty()).map(|state| &state.ca);
         for ca in self.client_ca.iter().chain(own_ca) {
@@ -198,8 +191,10 @@ impl ServeArgs {
         let mut out = io::stdout().lock();
         for url in urls {
             let mut command = String::from("sealpair get");
-            if let Some(state) = own {
-                command.push_str(&format!(" --ca {}", quoted(&state.ca)));
+            match own {
+                Some(state) => command.push_str(&format!(" --ca {}", quoted(&state.ca))),
+                // Not needed where the system trusts the issuer.
+                None => command.push_str(" --ca CA.pem"),
             }
             if matches!(self.client_auth, ClientAuthArg::Required) {
                 command.push_str(" --cert CERT.pem --key CERT.key");

@@ -3,7 +3,7 @@
 use super::args::ServeArgs;
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
-use sealpair_server::inherit::inherited_listeners;
+use sealpair_server::inherit::{InheritError, inherited_listeners};
 use sealpair_server::listen_with;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
@@ -24,9 +24,15 @@ impl Sockets {
     /// Finds out which. Before anything else is opened: what was handed over is taken here.
     pub(super) fn find(args: &ServeArgs) -> Result<Self, Report> {
         let inherited = inherited_listeners().map_err(|error| {
+            let remedy = match &error {
+                InheritError::Io(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    "set LISTEN_FDS to the number of sockets, or start the server without LISTEN_PID"
+                }
+                _ => "hand over listening TCP sockets (in systemd: ListenStream=, Accept=no)",
+            };
             Report::new(Exit::Configuration, "inherited", "cannot serve what was handed over")
                 .explain(error.to_string())
-                .remedy("hand over listening TCP sockets (in systemd: ListenStream=, Accept=no)")
+                .remedy(remedy)
         })?;
         if inherited.is_empty() {
             let texts = match args.listen.as_slice() {
