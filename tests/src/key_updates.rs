@@ -8,7 +8,7 @@
 use crate::raw::RawClient;
 use crate::server::SealpairServer;
 use openssl::sha::Sha256;
-use openssl::ssl::SslVersion;
+use openssl::ssl::{SslContext, SslVersion};
 use openssl::symm::{Cipher, encrypt_aead};
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
@@ -26,10 +26,17 @@ pub struct KeyUpdates {
     secret: [u8; 32],
 }
 
-impl KeyUpdates {
-    /// Connects over a TCP connection.
+/// A client that knows the secrets of its connections; it makes one at a time.
+#[derive(Debug)]
+pub struct KeyLog {
+    tls: SslContext,
+    said: Arc<Mutex<Option<[u8; 32]>>>,
+}
+
+impl KeyLog {
+    /// A client of this server.
     #[track_caller]
-    pub fn connect(server: &SealpairServer, tcp: TcpStream) -> (RawClient, Self) {
+    pub fn of(server: &SealpairServer) -> Self {
         let said = Arc::<Mutex<Option<[u8; 32]>>>::default();
         let tls = RawClient::context(server, |tls| {
             tls.set_min_proto_version(Some(SslVersion::TLS1_3)).unwrap();
@@ -42,11 +49,19 @@ impl KeyUpdates {
                 }
             });
         });
-        let client = RawClient::over(tcp, &tls);
-        let secret = said.lock().unwrap().expect("the key log tells the secret");
-        (client, Self { secret })
+        Self { tls, said }
     }
 
+    /// Connects over a TCP connection.
+    #[track_caller]
+    pub fn connect(&self, tcp: TcpStream) -> (RawClient, KeyUpdates) {
+        let client = RawClient::over(tcp, &self.tls);
+        let secret = self.said.lock().unwrap().take().expect("the key log tells the secret");
+        (client, KeyUpdates { secret })
+    }
+}
+
+impl KeyUpdates {
     /// Records with so many KeyUpdates; each asks for one in return, or none does.
     pub fn records(&mut self, count: usize, update_requested: bool) -> Vec<u8> {
         const KEY_UPDATE: u8 = 24;

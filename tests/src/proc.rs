@@ -9,6 +9,13 @@ pub fn threads(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/task")).unwrap().count()
 }
 
+/// Threads of the process that have this name.
+pub fn threads_named(pid: u32, name: &str) -> usize {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|found| found.trim_end() == name).count()
+}
+
 /// Threads of the process that wait in epoll; `None` where the kernel does not tell whom it lets ask.
 pub fn threads_in_epoll(pid: u32) -> Option<usize> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();

@@ -7,7 +7,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use openssl::ssl::SslContext;
-use sealpair_tests::key_updates::KeyUpdates;
+use sealpair_tests::key_updates::{KeyLog, KeyUpdates};
 use sealpair_tests::{
     End, RawClient, SealpairServer, ServerBuilder, Survival, proc, raw, settles, settles_at,
 };
@@ -65,7 +65,7 @@ struct Flood {
     sent: Arc<AtomicU64>,
     /// How many bytes it was sent, if it looks.
     heard: Arc<AtomicU64>,
-    sending: JoinHandle<io::Result<()>>,
+    sending: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Flood {
@@ -82,7 +82,13 @@ impl Flood {
                 Ok(())
             })
         };
-        Self { tcp: tcp.try_clone().unwrap(), enough, sent, heard: Arc::default(), sending }
+        Self {
+            tcp: tcp.try_clone().unwrap(),
+            enough,
+            sent,
+            heard: Arc::default(),
+            sending: Some(sending),
+        }
     }
 
     /// Asks for a small file without end, on a connection on which it was asked for before.
@@ -107,8 +113,37 @@ impl Flood {
         Self::start(&tcp, move || client.tcp().write_all(&updates.records(BATCH, update_requested)))
     }
 
+    /// The same on one connection after the other: when the server has ended one, there is another.
+    fn of_connections_with_key_updates(server: &SealpairServer, update_requested: bool) -> Self {
+        const UNTIL_IT_IS_STUCK: Duration = Duration::from_secs(1);
+        let (log, address) = (KeyLog::of(server), server.address());
+        let mut connected = None;
+        let send = move || {
+            let (client, updates) = connected.get_or_insert_with(|| {
+                let tcp = raw::tcp(address);
+                tcp.set_write_timeout(Some(UNTIL_IT_IS_STUCK)).unwrap();
+                log.connect(tcp)
+            });
+            let sent = client.tcp().write_all(&updates.records(BATCH, update_requested));
+            // Who asks for updates does not read them; the others see when it is over.
+            if sent.is_err() || !update_requested && client.look().is_some() {
+                connected = None;
+            }
+            Ok(())
+        };
+        Self::start(&server.tcp(), send)
+    }
+
+    /// Stops it, and waits until it has.
+    fn stop(mut self) {
+        self.enough.store(true, Ordering::SeqCst);
+        if let Some(sending) = self.sending.take() {
+            sending.join().expect("a flood is stopped by nobody else").unwrap();
+        }
+    }
+
     fn has_ended(&self) -> bool {
-        self.sending.is_finished()
+        self.sending.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Waits until what the server takes and gives has gone far beyond what its buffers hold.
@@ -127,12 +162,11 @@ impl Flood {
 
     /// Waits until the server has ended it, which its sending notices.
     #[track_caller]
-    fn is_ended(&self, others: &mut dyn FnMut()) {
+    fn is_ended(&self) {
         let until = Instant::now() + PATIENCE;
         while !self.has_ended() {
             let sent = self.sent.load(Ordering::SeqCst);
             assert!(Instant::now() < until, "it still sends, or tries to; {sent} times so far");
-            others();
             thread::sleep(Duration::from_millis(50));
         }
     }
@@ -189,11 +223,15 @@ fn pipelining(processors: Processors, floods: usize) {
     let tls = RawClient::context(&server, |_| {});
     let floods = who_have_asked(&server, &tls, floods).into_iter().map(Flood::of_requests);
     let floods: Vec<Flood> = floods.collect();
-    floods.iter().for_each(Flood::is_under_way);
+    for flood in &floods {
+        flood.is_under_way();
+    }
     for _ in 0..3 {
         another_is_answered(&server, &tls);
     }
-    floods.iter().for_each(Flood::goes_on);
+    for flood in &floods {
+        flood.goes_on();
+    }
     drop(floods);
     server.at_rest();
     assert_eq!(server.stop(), 0);
@@ -217,11 +255,15 @@ fn silence_beside_pipelining(processors: Processors, floods: usize) {
     // Who was here before, and who comes when all are busy.
     let early = server.tcp();
     let floods: Vec<Flood> = floods.into_iter().map(Flood::of_requests).collect();
-    floods.iter().for_each(Flood::is_under_way);
+    for flood in &floods {
+        flood.is_under_way();
+    }
     let late = server.tcp();
     is_disconnected(&early);
     is_disconnected(&late);
-    floods.iter().for_each(Flood::goes_on);
+    for flood in &floods {
+        flood.goes_on();
+    }
     drop(floods);
     server.at_rest();
     assert_eq!(server.stop(), 0);
@@ -242,7 +284,7 @@ fn key_updates_that_are_made_here_are_followed() {
     let server = server(All, deadlines(FAR, FAR));
     for update_requested in [false, true] {
         for count in [0, 1, 50] {
-            let (mut client, mut updates) = KeyUpdates::connect(&server, server.tcp());
+            let (mut client, mut updates) = KeyLog::of(&server).connect(server.tcp());
             client.tcp().write_all(&updates.records(count, update_requested)).unwrap();
             let request = "GET /a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
             client.tcp().write_all(&updates.last(request)).unwrap();
@@ -258,21 +300,17 @@ fn key_updates(processors: Processors, floods: usize, update_requested: bool) {
     let tls = RawClient::context(&server, |_| {});
     // The small file is open.
     who_have_asked(&server, &tls, 1).into_iter().for_each(RawClient::close);
-    let floods: Vec<_> = (0..floods).map(|_| KeyUpdates::connect(&server, server.tcp())).collect();
-    let floods: Vec<Flood> = floods
-        .into_iter()
-        .map(|(client, updates)| Flood::of_key_updates(client, updates, update_requested))
+    let floods: Vec<Flood> = (0..floods)
+        .map(|_| Flood::of_connections_with_key_updates(&server, update_requested))
         .collect();
-    // A hundred thousand, or as many as the server wants to see.
-    let many = 100_000 / BATCH as u64;
-    let sent = || floods.iter().map(|flood| flood.sent.load(Ordering::SeqCst)).sum::<u64>();
-    settles("so many have been sent", || sent() > many || floods.iter().any(Flood::has_ended));
+    // A hundred thousand on the way, and no end.
+    let sent = || BATCH as u64 * floods.iter().map(|f| f.sent.load(Ordering::SeqCst)).sum::<u64>();
+    settles_at("so many have been sent", sent, |sent| *sent > 100_000);
     for _ in 0..3 {
         another_is_answered(&server, &tls);
+        assert!(!floods.iter().any(Flood::has_ended), "the floods go on");
     }
-    let ended = floods.iter().filter(|flood| flood.has_ended()).count();
-    println!("{} KeyUpdates; the server has ended {ended} floods", sent() * BATCH as u64);
-    drop(floods);
+    floods.into_iter().for_each(Flood::stop);
     server.at_rest();
     assert_eq!(server.stop(), 0);
 }
@@ -296,17 +334,16 @@ fn one_client_that_asks_for_key_updates_without_end_leaves_others_their_turn_on_
 fn late_with_key_updates(processors: Processors, update_requested: bool) {
     const FLOODS: usize = 3;
     let server = server(processors, deadlines(FAR, "2s"));
-    let threads = server.threads();
     let tls = RawClient::context(&server, |_| {});
     let mut survival = Survival::begin_with(&server, &tls, 16);
     let floods: Vec<Flood> = (0..FLOODS)
         .map(|_| {
-            let (client, updates) = KeyUpdates::connect(&server, small_window(&server));
+            let (client, updates) = KeyLog::of(&server).connect(small_window(&server));
             Flood::of_key_updates(client, updates, update_requested)
         })
         .collect();
     for flood in &floods {
-        flood.is_ended(&mut || {});
+        flood.is_ended();
     }
     let answered = survival.answered();
     settles("others are answered", || survival.answered() > answered);
@@ -314,7 +351,11 @@ fn late_with_key_updates(processors: Processors, update_requested: bool) {
     survival.end();
     drop(floods);
     // One that waits for such a client until the end of days is one too many.
-    settles_at("no thread is left behind", || server.threads(), |now| *now <= threads);
+    let active = match processors {
+        One => 1,
+        All => proc::processors().len(),
+    };
+    settles_at("no thread is left behind", || serving(&server), |now| *now == active);
     assert_eq!(server.stop(), 0);
 }
 
@@ -326,6 +367,11 @@ fn who_sends_key_updates_without_end_is_late_on_one_processor() {
 #[test]
 fn who_asks_for_key_updates_without_reading_them_is_late() {
     late_with_key_updates(All, true);
+}
+
+/// The threads that serve connections, or stand by to do so.
+fn serving(server: &SealpairServer) -> usize {
+    proc::threads_named(server.pid(), "connection")
 }
 
 /// A connection whose kernel takes little that nobody reads.
@@ -351,7 +397,6 @@ fn a_reader_that_is_stuck_leaves_a_thread_for_each_processor() {
     let polling = || proc::threads_in_epoll(server.pid());
     let all_wait = |polling: &Option<usize>| polling.is_none_or(|polling| polling == processors);
     settles_at("one for each processor waits", polling, all_wait);
-    let threads = server.threads();
     let mut stuck = Vec::new();
     for readers in 1..=3 {
         let mut client = RawClient::over(server.tcp(), &tls);
@@ -370,13 +415,13 @@ fn a_reader_that_is_stuck_leaves_a_thread_for_each_processor() {
             .collect();
         clients.into_iter().for_each(|client| client.join().unwrap());
         settles_at("one for each processor waits again", polling, all_wait);
-        // Where the kernel does not tell who waits, there are at least as many threads as there should.
-        let enough = |now: &usize| *now >= threads + readers;
-        settles_at("each of those who are stuck has another", || server.threads(), enough);
+        // Where the kernel does not tell who waits, this is what can be seen.
+        let enough = |now: &usize| *now >= processors + readers;
+        settles_at("each of those who are stuck has another", || serving(&server), enough);
     }
     stuck.into_iter().for_each(RawClient::reset);
     server.at_rest();
-    settles_at("no more wait than before", || server.threads(), |now| *now <= threads);
+    settles_at("no more serve than before", || serving(&server), |now| *now == processors);
     settles_at("one for each processor waits", polling, all_wait);
     assert_eq!(server.stop(), 0);
 }
@@ -406,7 +451,9 @@ fn where_no_thread_can_be_made_small_files_are_answered_and_deadlines_kept() {
         let silent = [server.tcp(), server.tcp()];
         assert_eq!(early.get("/a").text(), "A", "a small file needs no thread");
         another_is_answered(&server, &tls);
-        silent.iter().for_each(is_disconnected);
+        for tcp in &silent {
+            is_disconnected(tcp);
+        }
         assert_eq!(early.get("/a").text(), "A");
         let mut served = 0;
         for client in &mut stuck {
