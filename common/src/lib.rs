@@ -6,7 +6,7 @@
 //!   session, and the reason of a failure;
 //! - [`pki`]: a local certificate authority, issuing and inspection;
 //! - [`handover`]: descriptors that whoever started the process has opened for it;
-//! - [`memory`]: giving back what a burst leaves behind;
+//! - [`memory`]: buffers that belong to threads, and giving back what a burst leaves behind;
 //! - [`exit`], [`report`], [`escape`], [`units`]: how a failure is numbered, told, and shown safely.
 //!
 //! The only unsafe code of the workspace is in `ffi`.

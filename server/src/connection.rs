@@ -209,7 +209,7 @@ impl Connection {
                 Next::Again
             }
             Turn::Linger => {
-                exchange.end();
+                // close_notify has been sent, or is now.
                 drop(exchange);
                 self.linger()
             }

@@ -18,7 +18,7 @@ use sealpair_common::tls::{Patience, TlsSession, TlsStream};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Content of this length in bytes is taken in larger pieces.
 const BULK: u64 = 256 << 10;
@@ -117,34 +117,32 @@ impl Exchange {
         }
     }
 
-    /// Ends this direction with a word, where nothing has been said yet.
-    pub(crate) fn end(&mut self) {
-        self.wire.stream.set_writing(Patience::for_next(LINGER));
-        if let Err(error) = self.wire.stream.end() {
-            log::debug!("{}: closing: {error}", self.info.peer());
-        }
-    }
-
     /// Answers one request.
     fn answer(&mut self, service: &Service, head: RequestHead, watch: &Watch<'_>) -> After {
         let began = Instant::now();
-        let Self { wire, info } = self;
         let limits = &service.limits;
-        let version = head.version;
-        let keep_alive = head.keep_alive;
-        wire.stream.set_writing(limits.pace());
+        let fields = service.observer.fields(&head.headers);
+        self.wire.stream.set_writing(limits.pace());
         let decoder = match BodyDecoder::new(head.framing, limits.max_body) {
             Ok(decoder) => decoder,
-            Err(error) => return self.refuse_content(service, began, &head, error),
+            Err(error) => {
+                let response = Response::error(error.status(), error);
+                return self.respond(
+                    service,
+                    &head,
+                    Asked { began, fields, received: 0, in_step: false },
+                    response,
+                );
+            }
         };
-        let fields = service.observer.fields(&head.headers);
         let length = content_length(&head);
         let muted = !decoder.is_done() && watch.mute().is_ok();
         let bulk = length.is_none_or(|length| length >= BULK);
         if bulk {
-            wire.stream.expect_bulk(true);
+            self.wire.stream.expect_bulk(true);
         }
         let without_content = decoder.is_done();
+        let Self { wire, info } = self;
         let mut content = Content::new(wire, decoder, head.expect_continue, limits.pace());
         let body = RequestBody::new(&mut content, length);
         let mut request = Request::new(head, body, info);
@@ -165,52 +163,71 @@ impl Exchange {
         });
         let received = content.received();
         let in_step = content.finish();
-        let close = !keep_alive || !in_step || service.is_draining();
-        let status = response.status();
-        wire.stream.set_writing(limits.pace());
-        let answers = Answers { method: &head.method, version, close };
-        let to_first_byte = began.elapsed();
-        let sent = send(&mut wire.stream, &answers, response);
+        let asked = Asked { began, fields, received, in_step };
+        let after = self.respond(service, &head, asked, response);
         if bulk {
-            wire.stream.expect_bulk(false);
+            self.wire.stream.expect_bulk(false);
         }
         // What has come behind the content is told again, so it may be told twice.
-        let heard_again = !muted || watch.hear().is_ok();
-        let after = match sent.ends_connection || !heard_again {
-            false => After::KeepAlive,
-            // The client may still be sending; it must be able to read the answer all the same.
-            true if sent.error.is_none() && (!in_step || wire.may_have_input()) => After::Linger,
-            true => After::End,
-        };
-        observe(
-            service,
-            info,
-            &head,
-            &Answer { fields, status, received, sent, to_first_byte, began },
-        );
-        after
+        match after {
+            After::KeepAlive if muted && watch.hear().is_err() => After::End,
+            after => after,
+        }
     }
 
-    /// Answers a request whose content is too long.
-    fn refuse_content(
+    /// Sends the response to a request, counts and logs it, and says what follows.
+    fn respond(
         &mut self,
         service: &Service,
-        began: Instant,
         head: &RequestHead,
-        error: BodyError,
+        asked: Asked,
+        response: Response,
     ) -> After {
-        let fields = service.observer.fields(&head.headers);
-        let response = Response::error(error.status(), error);
-        let status = response.status();
-        let answers = Answers { method: &head.method, version: head.version, close: true };
+        let Self { wire, info } = self;
+        let Asked { began, fields, received, in_step } = asked;
+        let RequestHead { method, target, version, keep_alive, .. } = head;
+        let (version, status) = (*version, response.status());
+        let close = !keep_alive || !in_step || service.is_draining();
+        wire.stream.set_writing(service.limits.pace());
         let to_first_byte = began.elapsed();
-        let sent = send(&mut self.wire.stream, &answers, response);
-        let after = match sent.error {
-            None => After::Linger,
-            Some(_) => After::End,
+        let sent = send(&mut wire.stream, &Answers { method, version, close }, response);
+        let Sent { bytes, ends_connection, error } = sent;
+        let whole = began.elapsed();
+        let after = match ends_connection {
+            false => After::KeepAlive,
+            // The client may still be sending; it must be able to read the answer all the same.
+            true if error.is_none() && (!in_step || wire.may_have_input()) => After::Linger,
+            true => After::End,
         };
-        let answer = Answer { fields, status, received: 0, sent, to_first_byte, began };
-        observe(service, &self.info, head, &answer);
+        let error = error.as_ref().map(|error| one_line(error));
+        service.observer.answered(
+            info,
+            &Exchanged {
+                method,
+                target,
+                version,
+                fields: &fields,
+                status,
+                received,
+                sent: bytes,
+                to_first_byte,
+                whole,
+                error: error.as_deref(),
+            },
+        );
+        // Whoever has an access log has no need of the same on standard error.
+        let level = match service.observer.access_log {
+            None => log::Level::Info,
+            Some(_) => log::Level::Debug,
+        };
+        log::log!(
+            target: "sealpair_server::access",
+            level,
+            "{} {} {method} {target} {} {received} {bytes} {:.1}ms {}{}",
+            info.peer(), Escaped(info.subject().unwrap_or("-")), status.as_u16(),
+            whole.as_secs_f64() * 1e3, info.session().protocol,
+            error.map(|error| format!(" cut: {error}")).unwrap_or_default(),
+        );
         after
     }
 
@@ -247,50 +264,15 @@ enum After {
     End,
 }
 
-/// How a request was answered.
-struct Answer {
-    fields: Fields,
-    status: StatusCode,
-    received: u64,
-    sent: Sent,
-    to_first_byte: Duration,
+/// What is known of a request, besides its head, when it is to be answered.
+struct Asked {
     began: Instant,
-}
-
-/// Counts and logs a request.
-fn observe(service: &Service, info: &ConnectionInfo, head: &RequestHead, answer: &Answer) {
-    let Answer { fields, status, received, sent, to_first_byte, began } = answer;
-    let whole = began.elapsed();
-    let error = sent.error.as_ref().map(|error| one_line(error));
-    let RequestHead { method, target, version, .. } = head;
-    service.observer.answered(
-        info,
-        &Exchanged {
-            method,
-            target,
-            version: *version,
-            fields,
-            status: *status,
-            received: *received,
-            sent: sent.bytes,
-            to_first_byte: *to_first_byte,
-            whole,
-            error: error.as_deref(),
-        },
-    );
-    // Whoever has an access log has no need of the same on standard error, where writing can block.
-    let level = match service.observer.access_log {
-        None => log::Level::Info,
-        Some(_) => log::Level::Debug,
-    };
-    log::log!(
-        target: "sealpair_server::access",
-        level,
-        "{} {} {method} {target} {} {received} {} {:.1}ms {}{}",
-        info.peer(), Escaped(info.subject().unwrap_or("-")), status.as_u16(), sent.bytes,
-        whole.as_secs_f64() * 1e3, info.session().protocol,
-        error.map(|error| format!(" cut: {error}")).unwrap_or_default(),
-    );
+    /// What the access log wants of the head.
+    fields: Fields,
+    /// Bytes of content that the handler has taken.
+    received: u64,
+    /// Whether it is known where the next request begins.
+    in_step: bool,
 }
 
 /// The length that the head declares, if it does.

@@ -6,6 +6,7 @@ use crate::message::{Body, Response};
 use crate::workers::step_aside;
 use ::http::{Method, Version};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
+use sealpair_common::memory::{self, Spare};
 use sealpair_common::tls::TlsStream;
 use std::cell::{Cell, RefCell};
 use std::fs::File;
@@ -19,12 +20,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// 2^14 bytes) and one system call.
 const SMALL: u64 = 14 << 10;
 
+/// The most that the buffer of heads keeps: a usual head, and a small body behind it.
+const KEEP: usize = 32 << 10;
+
 /// What is read from a file or a stream at a time: a few records, so that the copy stays in the cache.
 const PIECE: usize = 64 << 10;
 
 thread_local! {
     /// The buffer of the next head, with a small body behind it, that this thread sends.
-    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static SPARE: Spare = const { Cell::new(Vec::new()) };
 }
 
 /// How a response went out.
@@ -61,7 +65,7 @@ pub(crate) fn send(stream: &mut TlsStream, answers: &Answers<'_>, response: Resp
     // Without a length and without chunks, the end of the connection is the end of the content.
     let until_close = with_content && framing == Framing::None;
     let close = answers.close || until_close;
-    let mut out = SPARE.try_with(Cell::take).unwrap_or_default();
+    let mut out = memory::take(&SPARE);
     out.clear();
     with_date(|date| begin_head(&mut out, status, date));
     fields.write(&mut out);
@@ -85,8 +89,7 @@ pub(crate) fn send(stream: &mut TlsStream, answers: &Answers<'_>, response: Resp
         }
         Body::Stream { reader, .. } => send_stream(stream, &out, reader, framing, &mut sent.bytes),
     };
-    // While the thread ends there is nobody to keep it for.
-    let _ = SPARE.try_with(|spare| spare.set(out));
+    memory::keep(&SPARE, out, KEEP);
     // Where this is the last response, close_notify leaves with it.
     let done = result.and_then(|()| if close { stream.end() } else { stream.flush() });
     if let Err(error) = done {

@@ -10,6 +10,7 @@ use crate::http::response::CONTINUE;
 use crate::http::scan::HeadScanner;
 use crate::message::BodyError;
 use ::http::StatusCode;
+use sealpair_common::memory::{self, Spare};
 use sealpair_common::tls::{Arrived, Failure, Patience, Reason, TlsStream};
 use std::cell::Cell;
 use std::io::{self, Read, Write};
@@ -35,8 +36,8 @@ const RECORDS: usize = 16;
 const DIRECT: usize = 1 << 10;
 
 thread_local! {
-    /// The buffer of the next connection that this thread serves: one that waits needs none.
-    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// The buffer of the next connection that this thread serves.
+    static SPARE: Spare = const { Cell::new(Vec::new()) };
 }
 
 /// How much content that the handler left is skipped, in bytes: what it costs to read on, against what a
@@ -200,12 +201,8 @@ impl Wire {
     pub(crate) fn rest(&mut self) {
         if self.unused.is_empty() {
             self.unused = 0..0;
-            let buffer = std::mem::take(&mut self.buffer);
-            // A long head or much pipelining has made it grow; while the thread ends, there is nobody to
-            // keep it for.
-            if buffer.len() == STEP {
-                let _ = SPARE.try_with(|spare| spare.set(buffer));
-            }
+            // A long head or much pipelining may have made it grow.
+            memory::keep(&SPARE, std::mem::take(&mut self.buffer), STEP);
         }
     }
 
@@ -222,7 +219,7 @@ impl Wire {
         if self.unused.is_empty() {
             self.unused = 0..0;
             if self.buffer.is_empty() {
-                self.buffer = SPARE.try_with(Cell::take).unwrap_or_default();
+                self.buffer = memory::take(&SPARE);
             } else if self.buffer.len() > STEP {
                 self.buffer = Vec::new();
             }

@@ -2,67 +2,24 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use sealpair_common::pki::{Authority, AuthorityOptions, LeafRequest};
-use sealpair_common::tls::{
-    ClientTls, Identity, Patience, ServerName, ServerTls, TlsStream, Trust,
-};
-use sealpair_server::{Body, Handler, Limits, Request, Response, Server, ServerHandle};
+mod running;
+
+use running::{PATIENCE, Running};
+use sealpair_server::{Body, Limits, Request, Response};
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-const PATIENCE: Duration = Duration::from_secs(30);
-
-struct Running {
-    address: SocketAddr,
-    client: ClientTls,
-    handle: ServerHandle,
-    serving: Option<JoinHandle<usize>>,
-}
-
-impl Running {
-    fn start(limits: Limits, handler: impl Handler + 'static) -> Self {
-        let authority = Authority::create(&AuthorityOptions::new()).unwrap();
-        let issued = authority.issue(&LeafRequest::server(["localhost"]).unwrap()).unwrap();
-        let (leaf, key) = (issued.certificate().to_owned(), issued.key().to_owned());
-        let identity = Identity::from_parts(leaf, Vec::new(), key, "test").unwrap();
-        let tls = ServerTls::builder().identity(identity).build().unwrap();
-        let trust = Trust::system().certificate(authority.certificate().to_owned());
-        let client = ClientTls::builder().trust(trust).build().unwrap();
-        let server = Server::bind("127.0.0.1:0", tls).unwrap().limits(limits);
-        let address = server.local_addrs().unwrap()[0];
-        let handle = server.handle();
-        let serving = std::thread::spawn(move || server.serve(handler).unwrap());
-        Self { address, client, handle, serving: Some(serving) }
-    }
-
-    fn connect(&self) -> TlsStream {
-        let tcp = Arc::new(TcpStream::connect(self.address).unwrap());
-        let name = ServerName::parse("localhost").unwrap();
-        let patience = Patience::for_next(PATIENCE);
-        let mut stream = self.client.connect(tcp, &name, patience).unwrap();
-        stream.set_reading(patience);
-        stream
-    }
-
-    /// One request on a connection of its own: all that comes back, and whether TLS was ended.
-    fn ask(&self, path: &str) -> (String, bool) {
-        let mut stream = self.connect();
-        let close = "Host: localhost\r\nConnection: close\r\n\r\n";
-        write!(stream, "GET {path} HTTP/1.1\r\n{close}").unwrap();
-        stream.flush().unwrap();
-        let mut answer = Vec::new();
-        let ended = stream.read_to_end(&mut answer).is_ok();
-        (String::from_utf8(answer).unwrap(), ended)
-    }
-
-    fn stop(mut self) -> usize {
-        self.handle.stop();
-        self.serving.take().unwrap().join().unwrap()
-    }
+/// One request on a connection of its own: all that comes back, and whether TLS was ended.
+fn ask(server: &Running, path: &str) -> (String, bool) {
+    let mut stream = server.connect();
+    let close = "Host: localhost\r\nConnection: close\r\n\r\n";
+    write!(stream, "GET {path} HTTP/1.1\r\n{close}").unwrap();
+    stream.flush().unwrap();
+    let mut answer = Vec::new();
+    let ended = stream.read_to_end(&mut answer).is_ok();
+    (String::from_utf8(answer).unwrap(), ended)
 }
 
 /// One connection at a time: a worker that is lost shows at once.
@@ -77,8 +34,8 @@ fn a_panic_in_a_handler_is_500_and_the_server_goes_on() {
         _ => Response::text("fine"),
     });
     for _ in 0..3 {
-        assert!(server.ask("/panic").0.starts_with("HTTP/1.1 500 "));
-        assert!(server.ask("/").0.ends_with("\r\n\r\nfine"));
+        assert!(ask(&server, "/panic").0.starts_with("HTTP/1.1 500 "));
+        assert!(ask(&server, "/").0.ends_with("\r\n\r\nfine"));
     }
     assert_eq!(server.stop(), 0);
 }
@@ -99,10 +56,10 @@ fn a_panic_in_a_body_cuts_that_response_and_the_server_goes_on() {
         }
     });
     for _ in 0..3 {
-        let (answer, ended) = server.ask("/panic");
+        let (answer, ended) = ask(&server, "/panic");
         assert!(!answer.ends_with("0\r\n\r\n"), "{answer}");
         assert!(!ended, "the client must be able to tell");
-        assert!(server.ask("/").0.ends_with("\r\n\r\nfine"));
+        assert!(ask(&server, "/").0.ends_with("\r\n\r\nfine"));
     }
     assert_eq!(server.stop(), 0);
 }
@@ -113,7 +70,7 @@ fn a_body_that_ends_early_cuts_the_connection_without_close_notify() {
         let short = Box::new(&b"short"[..]);
         Response::text("").with_body(Body::Stream { reader: short, length: Some(100) })
     });
-    let (answer, ended) = server.ask("/");
+    let (answer, ended) = ask(&server, "/");
     assert!(answer.contains("Content-Length: 100"), "{answer}");
     assert!(!ended, "the client must be able to tell");
     server.stop();
@@ -170,7 +127,7 @@ fn bounds_that_overflow_the_clock_are_no_bounds() {
     };
     let server = Running::start(limits, |_: &mut Request<'_>| Response::text("fine"));
     for _ in 0..3 {
-        assert!(server.ask("/").0.ends_with("fine"));
+        assert!(ask(&server, "/").0.ends_with("fine"));
     }
     assert_eq!(server.stop(), 0);
 }

@@ -4,29 +4,18 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use sealpair_common::pki::{Authority, AuthorityOptions, LeafRequest};
-use sealpair_common::tls::{
-    ClientTls, Identity, Patience, ServerName, ServerTls, TlsStream, Trust,
-};
-use sealpair_server::{Request, Response, Server};
+mod running;
+
+use running::Running;
+use sealpair_common::tls::TlsStream;
+use sealpair_server::{Limits, Request, Response};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::time::Duration;
 
 const PANICS: usize = 1_000;
 
 fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").unwrap().count()
-}
-
-fn connect(client: &ClientTls, address: SocketAddr) -> TlsStream {
-    let tcp = Arc::new(TcpStream::connect(address).unwrap());
-    let name = ServerName::parse("localhost").unwrap();
-    let patience = Patience::for_next(Duration::from_secs(30));
-    let mut stream = client.connect(tcp, &name, patience).unwrap();
-    stream.set_reading(patience);
-    stream
 }
 
 /// The status of the answer, whose content has this length.
@@ -56,23 +45,13 @@ fn a_thousand_panics_are_a_thousand_500s_and_cost_no_thread() {
             eprintln!("{panic}");
         }
     }));
-    let authority = Authority::create(&AuthorityOptions::new()).unwrap();
-    let issued = authority.issue(&LeafRequest::server(["localhost"]).unwrap()).unwrap();
-    let (leaf, key) = (issued.certificate().to_owned(), issued.key().to_owned());
-    let identity = Identity::from_parts(leaf, Vec::new(), key, "test").unwrap();
-    let tls = ServerTls::builder().identity(identity).build().unwrap();
-    let trust = Trust::system().certificate(authority.certificate().to_owned());
-    let client = ClientTls::builder().trust(trust).build().unwrap();
-    let server = Server::bind("127.0.0.1:0", tls).unwrap();
-    let (address, handle) = (server.local_addrs().unwrap()[0], server.handle());
-    let serving = std::thread::spawn(move || {
-        server.serve(|request: &mut Request<'_>| match request.path() {
+    let server =
+        Running::start(Limits::default(), |request: &mut Request<'_>| match request.path() {
             "/panic" => panic!("a handler that panics"),
             _ => Response::text("fine"),
-        })
-    });
+        });
 
-    let mut kept: Vec<TlsStream> = (0..4).map(|_| connect(&client, address)).collect();
+    let mut kept: Vec<TlsStream> = (0..4).map(|_| server.connect()).collect();
     kept.iter_mut().for_each(|stream| assert_eq!(ask(stream, "/"), 200));
     let before = threads();
     // Over connections that live through it, and over new ones.
@@ -83,7 +62,7 @@ fn a_thousand_panics_are_a_thousand_500s_and_cost_no_thread() {
             assert_eq!(ask(stream, "/"), 200, "{round}");
         }
         for _ in 0..2 {
-            let mut stream = connect(&client, address);
+            let mut stream = server.connect();
             assert_eq!(ask(&mut stream, "/panic"), 500, "{round}");
             assert_eq!(ask(&mut stream, "/"), 200, "{round}");
         }
@@ -95,6 +74,5 @@ fn a_thousand_panics_are_a_thousand_500s_and_cost_no_thread() {
         assert!(std::time::Instant::now() < patience, "{} threads, before {before}", threads());
         std::thread::sleep(Duration::from_millis(5));
     }
-    handle.stop();
-    assert_eq!(serving.join().unwrap().unwrap(), 0);
+    assert_eq!(server.stop(), 0);
 }

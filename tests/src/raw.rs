@@ -9,8 +9,8 @@ use openssl::ssl::{
     ErrorCode, ShutdownState, Ssl, SslContext, SslContextBuilder, SslMethod, SslStream,
     SslVerifyMode,
 };
-use std::io::{self, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 /// How a connection ended.
@@ -362,6 +362,21 @@ pub fn tcp(address: SocketAddr) -> TcpStream {
     tcp.set_write_timeout(Some(DEADLINE)).unwrap();
     tcp.set_nodelay(true).unwrap();
     tcp
+}
+
+/// The record with the ClientHello (RFC 8446 section 4.1.2) that a client of this context begins with.
+pub fn client_hello(tls: &SslContext) -> Vec<u8> {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| assert!(RawClient::try_over(tcp(address), tls).is_err()));
+        let (mut tcp, _) = listener.accept().unwrap();
+        let mut header = [0; 5];
+        tcp.read_exact(&mut header).unwrap();
+        let mut hello = vec![0; usize::from(u16::from_be_bytes([header[3], header[4]]))];
+        tcp.read_exact(&mut hello).unwrap();
+        [&header[..], &hello].concat()
+    })
 }
 
 /// Makes the closing of a connection a reset.

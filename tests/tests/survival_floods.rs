@@ -217,24 +217,41 @@ fn who_have_asked(server: &SealpairServer, tls: &SslContext, count: usize) -> Ve
     (0..count).map(connect).collect()
 }
 
-/// While so many clients pipeline requests without end.
-fn pipelining(processors: Processors, floods: usize) {
-    let server = server(processors, deadlines(FAR, FAR));
+/// Does something while so many clients pipeline requests without end; `early` is for before they begin.
+fn beside_pipelining<T>(
+    server: SealpairServer,
+    floods: usize,
+    early: impl FnOnce(&SealpairServer) -> T,
+    meanwhile: impl FnOnce(&SealpairServer, &SslContext, T),
+) {
     let tls = RawClient::context(&server, |_| {});
-    let floods = who_have_asked(&server, &tls, floods).into_iter().map(Flood::of_requests);
-    let floods: Vec<Flood> = floods.collect();
+    let asked = who_have_asked(&server, &tls, floods);
+    let before = early(&server);
+    let floods: Vec<Flood> = asked.into_iter().map(Flood::of_requests).collect();
     for flood in &floods {
         flood.is_under_way();
     }
-    for _ in 0..3 {
-        another_is_answered(&server, &tls);
-    }
+    meanwhile(&server, &tls, before);
     for flood in &floods {
         flood.goes_on();
     }
     drop(floods);
     server.at_rest();
     assert_eq!(server.stop(), 0);
+}
+
+fn pipelining(processors: Processors, floods: usize) {
+    let server = server(processors, deadlines(FAR, FAR));
+    beside_pipelining(
+        server,
+        floods,
+        |_| (),
+        |server, tls, ()| {
+            for _ in 0..3 {
+                another_is_answered(server, tls);
+            }
+        },
+    );
 }
 
 #[test]
@@ -247,26 +264,14 @@ fn four_clients_that_pipeline_without_end_leave_others_their_turn() {
     pipelining(All, 4);
 }
 
-/// While so many clients pipeline requests without end, those who say nothing are ended.
+/// Who says nothing is ended, whether it was here before or comes when all are busy.
 fn silence_beside_pipelining(processors: Processors, floods: usize) {
     let server = server(processors, deadlines("1s", FAR));
-    let tls = RawClient::context(&server, |_| {});
-    let floods = who_have_asked(&server, &tls, floods);
-    // Who was here before, and who comes when all are busy.
-    let early = server.tcp();
-    let floods: Vec<Flood> = floods.into_iter().map(Flood::of_requests).collect();
-    for flood in &floods {
-        flood.is_under_way();
-    }
-    let late = server.tcp();
-    is_disconnected(&early);
-    is_disconnected(&late);
-    for flood in &floods {
-        flood.goes_on();
-    }
-    drop(floods);
-    server.at_rest();
-    assert_eq!(server.stop(), 0);
+    beside_pipelining(server, floods, SealpairServer::tcp, |server, _, early| {
+        let late = server.tcp();
+        is_disconnected(&early);
+        is_disconnected(&late);
+    });
 }
 
 #[test]

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use openssl::ssl::{SslContextBuilder, SslVersion};
+use sealpair_tests::raw::client_hello;
 use sealpair_tests::{End, RawClient, SealpairServer, Shape, Survival, settles};
 
 const HEAD: &str =
@@ -152,7 +153,7 @@ fn a_client_hello_that_is_too_large_is_refused_and_a_large_one_is_not() {
 fn garbage_behind_a_client_hello_ends_the_connection() {
     let server = server();
     let survival = Survival::begin(&server);
-    let hello = client_hello(&server);
+    let hello = client_hello(&RawClient::context(&server, |_| {}));
     let garbage: [&[u8]; 6] = [
         b"GET /a HTTP/1.1\r\nHost: localhost\r\n\r\n",
         &[0; 64],
@@ -172,25 +173,6 @@ fn garbage_behind_a_client_hello_ends_the_connection() {
     }
     assert!(!server.log().contains(" GET /a "), "{}", server.log());
     survival.end();
-}
-
-/// What this client would begin with.
-fn client_hello(server: &SealpairServer) -> Vec<u8> {
-    let tls = RawClient::context(server, |_| {});
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let tcp = sealpair_tests::raw::tcp(address);
-            assert!(RawClient::try_over(tcp, &tls).is_err());
-        });
-        let (mut tcp, _) = listener.accept().unwrap();
-        let mut header = [0; 5];
-        std::io::Read::read_exact(&mut tcp, &mut header).unwrap();
-        let mut hello = vec![0; usize::from(u16::from_be_bytes([header[3], header[4]]))];
-        std::io::Read::read_exact(&mut tcp, &mut hello).unwrap();
-        [&header[..], &hello].concat()
-    })
 }
 
 #[test]

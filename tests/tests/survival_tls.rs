@@ -2,30 +2,11 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use openssl::ssl::SslVersion;
+use openssl::ssl::{SslContextBuilder, SslVersion};
+use sealpair_tests::raw::client_hello;
 use sealpair_tests::{Pki, RawClient, SealpairServer, Survival, settles};
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpListener;
-
-/// The body of the ClientHello (RFC 8446 section 4.1.2) that a client of at most this version sends.
-fn client_hello(server: &SealpairServer, most: SslVersion) -> Vec<u8> {
-    let tls = RawClient::context(server, |tls| tls.set_max_proto_version(Some(most)).unwrap());
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let tcp = sealpair_tests::raw::tcp(address);
-            assert!(RawClient::try_over(tcp, &tls).is_err());
-        });
-        let (mut tcp, _) = listener.accept().unwrap();
-        let mut header = [0; 9];
-        tcp.read_exact(&mut header).unwrap();
-        let mut body = vec![0; usize::from(u16::from_be_bytes([header[3], header[4]])) - 4];
-        tcp.read_exact(&mut body).unwrap();
-        body
-    })
-}
 
 /// A record with a ClientHello of this body.
 fn record(body: &[u8]) -> Vec<u8> {
@@ -54,7 +35,10 @@ fn compression_is_never_agreed_on() {
     let server = SealpairServer::start(|server| server.file("a", "A"));
     let survival = Survival::begin(&server);
     for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
-        let mut body = client_hello(&server, version);
+        let newest =
+            |tls: &mut SslContextBuilder| tls.set_max_proto_version(Some(version)).unwrap();
+        // Without the headers of the record and of the message.
+        let mut body = client_hello(&RawClient::context(&server, newest)).split_off(9);
         // Version, random, session id, suites; then the methods, of which there is only null (0).
         let session = 2 + 32;
         let suites = session + 1 + usize::from(body[session]);

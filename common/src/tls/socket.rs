@@ -12,6 +12,7 @@
 //! what can be done at once is tried first, which needs neither a timeout nor a look at the clock.
 
 use super::patience::Patience;
+use crate::memory::{self, Spare};
 use rustix::net::{RecvFlags, SendFlags};
 use std::cell::Cell;
 use std::io::{self, Read, Write};
@@ -28,9 +29,8 @@ const GATHER: usize = 128 << 10;
 const KEEP: usize = 32 << 10;
 
 thread_local! {
-    /// The buffer in which the next message of this thread is gathered: a connection that waits, or a
-    /// thread that serves many, holds none of its own.
-    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// The buffer in which the next message of this thread is gathered.
+    static SPARE: Spare = const { Cell::new(Vec::new()) };
 }
 
 /// The socket of one connection.
@@ -188,11 +188,7 @@ impl Socket {
     /// Those of the socket, and `WouldBlock` when the deadline has passed.
     pub fn send(&mut self) -> io::Result<()> {
         self.send_gathered()?;
-        let buffer = std::mem::take(&mut self.gathered);
-        if (1..=KEEP).contains(&buffer.capacity()) {
-            // While the thread ends there is nobody to keep it for.
-            let _ = SPARE.try_with(|spare| spare.set(buffer));
-        }
+        memory::keep(&SPARE, std::mem::take(&mut self.gathered), KEEP);
         Ok(())
     }
 
@@ -278,7 +274,7 @@ impl Write for Socket {
             self.send_gathered()?;
         }
         if self.gathered.capacity() == 0 {
-            self.gathered = SPARE.try_with(Cell::take).unwrap_or_default();
+            self.gathered = memory::take(&SPARE);
         }
         self.gathered.extend_from_slice(buf);
         Ok(buf.len())
