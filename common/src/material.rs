@@ -5,7 +5,7 @@ use openssl::error::ErrorStack;
 use openssl::pkcs12::{ParsedPkcs12_2, Pkcs12};
 use openssl::pkey::{PKey, Private};
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -16,13 +16,20 @@ pub(crate) const LONGEST_FILE: u64 = 16 << 20;
 
 /// Reads a whole file that must be small.
 pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    read_with_metadata(path).map(|(bytes, _)| bytes)
+}
+
+/// Reads a whole file that must be small; the metadata is that of the same open file.
+pub(crate) fn read_with_metadata(path: &Path) -> io::Result<(Vec<u8>, Metadata)> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
     let mut bytes = Vec::new();
-    File::open(path)?.take(LONGEST_FILE + 1).read_to_end(&mut bytes)?;
+    file.take(LONGEST_FILE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LONGEST_FILE {
         let text = format!("it is longer than {} MiB", LONGEST_FILE >> 20);
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
     }
-    Ok(bytes)
+    Ok((bytes, metadata))
 }
 
 /// A passphrase in UTF-8 without NUL, which is where OpenSSL would end it. It is never shown.

@@ -23,6 +23,7 @@ mod socket;
 mod stream;
 mod trust;
 mod verify;
+mod watched;
 
 pub use crate::material::Passphrase;
 pub use accepting::{Accepting, Advance};
