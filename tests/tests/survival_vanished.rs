@@ -8,7 +8,7 @@
 
 use rustix::process::geteuid;
 use sealpair_tests::peers::find;
-use sealpair_tests::{RawClient, Run, SealpairServer, Survival, settles};
+use sealpair_tests::{DEADLINE, RawClient, Run, SealpairServer, Survival, settles};
 use socket2::{Domain, Socket, Type};
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpStream};
@@ -33,7 +33,8 @@ fn who_vanishes_is_given_up_at_the_deadlines() {
     }
     let run = Run::new(unshare).arg("--").arg(std::env::current_exe().unwrap());
     let run = run.args(["--exact", "who_vanishes_is_given_up_at_the_deadlines", "--nocapture"]);
-    let ended = run.env(INSIDE, "1").run();
+    // What waits inside must be able to say what it waited for.
+    let ended = run.env(INSIDE, "1").deadline(DEADLINE * 3).run();
     println!("{ended}");
     assert_eq!(ended.code(), Some(0), "{ended}");
     assert!(ended.text().contains("all have been given up"), "it did not run: {ended}");
