@@ -8,9 +8,13 @@ use crate::handover::{FIRST_DESCRIPTOR, announced};
 use foreign_types::{ForeignType, ForeignTypeRef};
 use openssl::error::ErrorStack;
 use openssl::nid::Nid;
-use openssl::ssl::{SslContextBuilder, SslMode, SslRef, SslSessionRef};
+use openssl::pkey::{HasParams, PKeyRef};
+use openssl::provider::Provider;
+use openssl::ssl::{SslCipher, SslCipherRef, SslContextBuilder, SslMode, SslRef, SslSessionRef};
+use openssl::stack::StackRef;
 use openssl::x509::store::X509StoreBuilderRef;
-use openssl::x509::{X509, X509Crl, X509VerifyResult};
+use openssl::x509::{X509, X509Crl, X509Ref, X509VerifyResult};
+use openssl_sys::{OSSL_LIB_CTX, OSSL_PARAM, OSSL_PROVIDER};
 use std::collections::BTreeSet;
 use std::ffi::{CStr, c_char, c_int, c_long, c_uchar, c_ulong, c_void};
 use std::io;
@@ -22,6 +26,7 @@ use std::sync::{Mutex, PoisonError};
 // Control numbers from OpenSSL 3.0's <openssl/ssl.h>; they are part of its ABI.
 const SSL_CTRL_CLEAR_MODE: c_int = 78;
 const SSL_CTRL_CHAIN_CERT: c_int = 89;
+const SSL_CTRL_GET_GROUPS: c_int = 90;
 const SSL_CTRL_GET_CLIENT_CERT_TYPES: c_int = 103;
 const SSL_CTRL_GET_PEER_SIGNATURE_NID: c_int = 108;
 const SSL_CTRL_GET_SIGNATURE_NID: c_int = 132;
@@ -38,6 +43,55 @@ unsafe extern "C" {
         store: *mut openssl_sys::X509_STORE,
         crl: *mut openssl_sys::X509_CRL,
     ) -> c_int;
+    fn X509_check_purpose(x509: *mut openssl_sys::X509, purpose: c_int, ca: c_int) -> c_int;
+    fn X509_get_signature_info(
+        x509: *mut openssl_sys::X509,
+        digest: *mut c_int,
+        key: *mut c_int,
+        bits: *mut c_int,
+        flags: *mut u32,
+    ) -> c_int;
+    fn EVP_PKEY_get0_provider(key: *const openssl_sys::EVP_PKEY) -> *const OSSL_PROVIDER;
+    fn OSSL_PROVIDER_get0_name(provider: *const OSSL_PROVIDER) -> *const c_char;
+    fn OSSL_PROVIDER_get_params(provider: *const OSSL_PROVIDER, params: *mut OSSL_PARAM) -> c_int;
+    fn OSSL_PROVIDER_self_test(provider: *const OSSL_PROVIDER) -> c_int;
+    fn OSSL_PARAM_construct_utf8_ptr(
+        key: *const c_char,
+        value: *mut *mut c_char,
+        size: usize,
+    ) -> OSSL_PARAM;
+    fn SSL_get_client_ciphers(
+        ssl: *const openssl_sys::SSL,
+    ) -> *mut openssl_sys::stack_st_SSL_CIPHER;
+}
+
+/// A `EVP_…_fetch`, `EVP_…_get0_provider` and `EVP_…_free`, for any kind of algorithm: all of them are
+/// handled through one pointer.
+type Fetch = unsafe extern "C" fn(*mut OSSL_LIB_CTX, *const c_char, *const c_char) -> *mut c_void;
+type ProviderOf = unsafe extern "C" fn(*const c_void) -> *const OSSL_PROVIDER;
+type Free = unsafe extern "C" fn(*mut c_void);
+
+macro_rules! fetchable {
+    ($($fetch:ident $provider:ident $free:ident;)*) => {
+        unsafe extern "C" {
+            $(
+                fn $fetch(c: *mut OSSL_LIB_CTX, n: *const c_char, p: *const c_char) -> *mut c_void;
+                fn $provider(algorithm: *const c_void) -> *const OSSL_PROVIDER;
+                fn $free(algorithm: *mut c_void);
+            )*
+        }
+    };
+}
+
+fetchable! {
+    EVP_CIPHER_fetch EVP_CIPHER_get0_provider EVP_CIPHER_free;
+    EVP_MD_fetch EVP_MD_get0_provider EVP_MD_free;
+    EVP_MAC_fetch EVP_MAC_get0_provider EVP_MAC_free;
+    EVP_KDF_fetch EVP_KDF_get0_provider EVP_KDF_free;
+    EVP_RAND_fetch EVP_RAND_get0_provider EVP_RAND_free;
+    EVP_KEYEXCH_fetch EVP_KEYEXCH_get0_provider EVP_KEYEXCH_free;
+    EVP_KEYMGMT_fetch EVP_KEYMGMT_get0_provider EVP_KEYMGMT_free;
+    EVP_SIGNATURE_fetch EVP_SIGNATURE_get0_provider EVP_SIGNATURE_free;
 }
 
 /// `SSL_CTX_add1_chain_cert`: appends an intermediate to the chain of the certificate that was set
@@ -115,7 +169,11 @@ pub(crate) fn negotiated_group(ssl: &SslRef) -> Option<String> {
         openssl_sys::SSL_ctrl(ssl.as_ptr(), SSL_CTRL_GET_NEGOTIATED_GROUP, 0, ptr::null_mut())
     };
     // 0: no group was negotiated.
-    let id = c_int::try_from(id).ok().filter(|id| *id != 0)?;
+    group_name(ssl, c_int::try_from(id).ok().filter(|id| *id != 0)?)
+}
+
+/// `SSL_group_to_name`.
+fn group_name(ssl: &SslRef, id: c_int) -> Option<String> {
     // SAFETY: the pointer is valid; the result is null or a string that lives as long as the SSL_CTX,
     // which outlives this call; it is copied at once.
     let name = unsafe {
@@ -187,6 +245,207 @@ pub(crate) fn client_certificate_was_requested(ssl: &SslRef) -> bool {
 pub(crate) fn certificate_rejected() -> X509VerifyResult {
     // SAFETY: the number is one that OpenSSL knows, which is all that the crate asks for.
     unsafe { X509VerifyResult::from_raw(28) }
+}
+
+/// `X509_check_purpose`: whether a certificate may be used by a TLS server or client, as far as its own
+/// extensions say.
+pub(crate) fn is_for_purpose(certificate: &X509Ref, server: bool) -> bool {
+    // X509_PURPOSE_SSL_CLIENT and X509_PURPOSE_SSL_SERVER.
+    let purpose = if server { 2 } else { 1 };
+    // SAFETY: the pointer is valid. The function caches what it reads of the extensions in the
+    // certificate, under the certificate's own lock.
+    unsafe { X509_check_purpose(certificate.as_ptr(), purpose, 0) == 1 }
+}
+
+/// `X509_get_signature_info`: the digest and the kind of key of a certificate's signature. The digest is
+/// undefined (0) for signatures that have none of their own, such as ML-DSA.
+pub(crate) fn certificate_signature(certificate: &X509Ref) -> Option<SignatureNids> {
+    let (mut digest, mut kind) = (0, 0);
+    // SAFETY: the pointer is valid, and so are those to the two numbers; the others may be null.
+    let known = unsafe {
+        X509_get_signature_info(
+            certificate.as_ptr(),
+            &raw mut digest,
+            &raw mut kind,
+            ptr::null_mut(),
+            ptr::null_mut(),
+        )
+    };
+    // 0 also means "not fit for TLS"; the numbers are there all the same.
+    let _ = known;
+    (kind != 0).then(|| SignatureNids { kind: Nid::from_raw(kind), digest: Nid::from_raw(digest) })
+}
+
+/// `EVP_PKEY_is_a`: whether a key is of the kind with this name.
+pub(crate) fn key_is_a<T: HasParams>(key: &PKeyRef<T>, name: &CStr) -> bool {
+    // SAFETY: both pointers are valid for the call.
+    unsafe { openssl_sys::EVP_PKEY_is_a(key.as_ptr(), name.as_ptr()) == 1 }
+}
+
+/// `EVP_PKEY_get0_provider`: the name of the provider that holds a key.
+pub(crate) fn key_provider<T: HasParams>(key: &PKeyRef<T>) -> Option<String> {
+    // SAFETY: the key is valid, and the provider lives as long as the key.
+    unsafe { provider_name(EVP_PKEY_get0_provider(key.as_ptr())) }
+}
+
+/// `OSSL_PROVIDER_get0_name`, copied.
+///
+/// # Safety
+///
+/// The pointer is null or a provider that lives through the call.
+unsafe fn provider_name(provider: *const OSSL_PROVIDER) -> Option<String> {
+    if provider.is_null() {
+        return None;
+    }
+    // SAFETY: the provider lives (see above), and so does its name.
+    let name = unsafe { OSSL_PROVIDER_get0_name(provider) };
+    // SAFETY: null or a string that lives as long as the provider; it is copied at once.
+    (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned())
+}
+
+/// What an algorithm is for: OpenSSL's operations (provider(7)).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Operation {
+    Cipher,
+    Digest,
+    KeyDerivation,
+    KeyExchange,
+    Keys,
+    Mac,
+    Random,
+    Signature,
+}
+
+/// `EVP_…_fetch` with the default properties, and `OSSL_PROVIDER_get0_name`: the name of the provider
+/// that would do an operation; `None` when none would.
+pub(crate) fn provider_of(operation: Operation, algorithm: &CStr) -> Option<String> {
+    let (fetch, provider, free): (Fetch, ProviderOf, Free) = match operation {
+        Operation::Cipher => (EVP_CIPHER_fetch, EVP_CIPHER_get0_provider, EVP_CIPHER_free),
+        Operation::Digest => (EVP_MD_fetch, EVP_MD_get0_provider, EVP_MD_free),
+        Operation::KeyDerivation => (EVP_KDF_fetch, EVP_KDF_get0_provider, EVP_KDF_free),
+        Operation::KeyExchange => (EVP_KEYEXCH_fetch, EVP_KEYEXCH_get0_provider, EVP_KEYEXCH_free),
+        Operation::Keys => (EVP_KEYMGMT_fetch, EVP_KEYMGMT_get0_provider, EVP_KEYMGMT_free),
+        Operation::Mac => (EVP_MAC_fetch, EVP_MAC_get0_provider, EVP_MAC_free),
+        Operation::Random => (EVP_RAND_fetch, EVP_RAND_get0_provider, EVP_RAND_free),
+        Operation::Signature => {
+            (EVP_SIGNATURE_fetch, EVP_SIGNATURE_get0_provider, EVP_SIGNATURE_free)
+        }
+    };
+    // SAFETY: the three functions belong together. A null context is the default one, null properties
+    // are the default ones, and the name is a valid string.
+    let fetched = unsafe { fetch(ptr::null_mut(), algorithm.as_ptr(), ptr::null()) };
+    if fetched.is_null() {
+        // What it says of it must not be found by somebody else.
+        let _ = ErrorStack::get();
+        return None;
+    }
+    // SAFETY: what was fetched holds on to its provider until it is freed, which is after the copy.
+    let name = unsafe { provider_name(provider(fetched)) };
+    // SAFETY: it was fetched above, and is not used any more.
+    unsafe { free(fetched) };
+    name
+}
+
+/// `EVP_default_properties_enable_fips`: from now on every algorithm of this process that is not asked
+/// for by other properties is one with the property `fips=yes`.
+pub(crate) fn enable_fips_properties() -> Result<(), ErrorStack> {
+    // SAFETY: null is the default library context; the function locks what it changes.
+    let done = unsafe { openssl_sys::EVP_default_properties_enable_fips(ptr::null_mut(), 1) };
+    if done == 1 { Ok(()) } else { Err(ErrorStack::get()) }
+}
+
+/// `EVP_default_properties_is_fips_enabled`.
+pub(crate) fn are_fips_properties_enabled() -> bool {
+    // SAFETY: as above; it only reads.
+    unsafe { openssl_sys::EVP_default_properties_is_fips_enabled(ptr::null_mut()) == 1 }
+}
+
+/// `OSSL_PROVIDER_self_test`: runs a provider's self-tests.
+pub(crate) fn self_test(provider: &Provider) -> bool {
+    // SAFETY: the pointer is valid for the call.
+    unsafe { OSSL_PROVIDER_self_test(provider.as_ptr()) == 1 }
+}
+
+/// `OSSL_PROVIDER_get_params` for a text: `name`, `version`, `buildinfo`.
+pub(crate) fn provider_text(provider: &Provider, key: &CStr) -> Option<String> {
+    let mut value: *mut c_char = ptr::null_mut();
+    // SAFETY: constructing a parameter dereferences nothing.
+    let mut params = unsafe {
+        [
+            OSSL_PARAM_construct_utf8_ptr(key.as_ptr(), &raw mut value, 0),
+            openssl_sys::OSSL_PARAM_construct_end(),
+        ]
+    };
+    // SAFETY: the array ends with the end marker, and `value` outlives the call; the provider leaves a
+    // pointer to a string of its own in it.
+    let done = unsafe { OSSL_PROVIDER_get_params(provider.as_ptr(), params.as_mut_ptr()) };
+    // SAFETY: null or a string that lives as long as the provider, which is borrowed; copied at once.
+    (done == 1 && !value.is_null())
+        .then(|| unsafe { CStr::from_ptr(value) }.to_string_lossy().into_owned())
+}
+
+/// `OSSL_PROVIDER_get_params` for a number: `status`, `security-checks`. `None` where the provider has
+/// no such parameter.
+pub(crate) fn provider_number(provider: &Provider, key: &CStr) -> Option<u32> {
+    let mut value = 0;
+    // SAFETY: constructing a parameter dereferences nothing.
+    let mut params = unsafe {
+        [
+            openssl_sys::OSSL_PARAM_construct_uint(key.as_ptr(), &raw mut value),
+            openssl_sys::OSSL_PARAM_construct_end(),
+        ]
+    };
+    // SAFETY: the array ends with the end marker, and `value` outlives the call.
+    let done = unsafe { OSSL_PROVIDER_get_params(provider.as_ptr(), params.as_mut_ptr()) };
+    // SAFETY: the parameter is valid; the function only compares.
+    let found = done == 1 && unsafe { openssl_sys::OSSL_PARAM_modified(params.as_ptr()) } == 1;
+    found.then_some(value)
+}
+
+/// `SSL_get_client_ciphers`: the suites that the client of this connection offers, on a server, by their
+/// IANA names; those that this OpenSSL does not know are left out by it.
+pub(crate) fn client_suites(ssl: &SslRef) -> Vec<&'static str> {
+    // SAFETY: the pointer is valid; the result is null or a stack that the SSL owns, borrowed here for
+    // the length of this function.
+    let suites = unsafe {
+        let stack = SSL_get_client_ciphers(ssl.as_ptr());
+        (!stack.is_null()).then(|| StackRef::<SslCipher>::from_ptr(stack))
+    };
+    suites.into_iter().flatten().filter_map(SslCipherRef::standard_name).collect()
+}
+
+/// `SSL_get1_groups`: the groups that the peer of a server offers, by name.
+pub(crate) fn peer_groups(ssl: &SslRef) -> Vec<String> {
+    // SAFETY: the pointer is valid; a null argument asks for their number.
+    let count =
+        unsafe { openssl_sys::SSL_ctrl(ssl.as_ptr(), SSL_CTRL_GET_GROUPS, 0, ptr::null_mut()) };
+    let mut ids = vec![0 as c_int; usize::try_from(count).unwrap_or(0)];
+    if ids.is_empty() {
+        return Vec::new();
+    }
+    // SAFETY: the array has room for as many as there are, and the list does not change in between: the
+    // connection is borrowed, and its handshake does not go on.
+    unsafe { openssl_sys::SSL_ctrl(ssl.as_ptr(), SSL_CTRL_GET_GROUPS, 0, ids.as_mut_ptr().cast()) };
+    ids.into_iter().filter_map(|id| group_name(ssl, id)).collect()
+}
+
+/// `SSL_client_hello_get0_ext`: an extension of the ClientHello that is being looked at. Only inside the
+/// callback for it is there one.
+pub(crate) fn client_hello_extension(ssl: &SslRef, number: u32) -> Option<&[u8]> {
+    let (mut data, mut length): (*const c_uchar, usize) = (ptr::null(), 0);
+    // SAFETY: the pointers are valid for the call.
+    let found = unsafe {
+        openssl_sys::SSL_client_hello_get0_ext(ssl.as_ptr(), number, &raw mut data, &raw mut length)
+    };
+    if found != 1 {
+        return None;
+    }
+    if length == 0 || data.is_null() {
+        return Some(&[]);
+    }
+    // SAFETY: OpenSSL holds so many bytes there until the callback returns, and the connection is
+    // borrowed as long as the slice is used, within it.
+    Some(unsafe { std::slice::from_raw_parts(data, length) })
 }
 
 /// Takes a descriptor that was handed over to this process when it was started (sd_listen_fds(3)), and

@@ -18,6 +18,7 @@ pub use histogram::{HANDSHAKE_BUCKETS, Histogram, REQUEST_BUCKETS};
 use self::text::{Kind, Text};
 use ::http::{Method, StatusCode};
 use sealpair_common::pki::CertificateFacts;
+use sealpair_common::tls::fips::{Module, ModuleName};
 use sealpair_common::tls::{Reason, ServerTls, openssl_version};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -141,6 +142,7 @@ pub struct Metrics {
     /// Asked for by a scrape and set by a reload: nothing in the path of a request.
     certificates: Mutex<Vec<Certificate>>,
     policy: Mutex<Option<&'static str>>,
+    fips: Mutex<Option<ModuleName>>,
 }
 
 impl Default for Metrics {
@@ -173,6 +175,7 @@ impl Metrics {
             access_log_failures: Counter::default(),
             certificates: Mutex::default(),
             policy: Mutex::default(),
+            fips: Mutex::default(),
         }
     }
 
@@ -262,6 +265,7 @@ impl Metrics {
         });
         *self.certificates.lock().unwrap_or_else(PoisonError::into_inner) = certificates.collect();
         *self.policy.lock().unwrap_or_else(PoisonError::into_inner) = Some(tls.policy().name());
+        *self.fips.lock().unwrap_or_else(PoisonError::into_inner) = tls.module().map(Module::name);
     }
 
     /// All numbers in Prometheus' text exposition format 0.0.4.
@@ -284,6 +288,11 @@ impl Metrics {
             ("policy", policy),
         ];
         text.sample(&labels, 1);
+        if let Some(module) = *self.fips.lock().unwrap_or_else(PoisonError::into_inner) {
+            let help = "The FIPS module that does the cryptography; always 1.";
+            text.family("sealpair_fips_module_info", Kind::Gauge, help);
+            text.sample(&[("name", module.name), ("version", module.version)], 1);
+        }
         text.single(
             "process_start_time_seconds",
             Kind::Gauge,

@@ -8,6 +8,7 @@
 mod cert;
 mod delete;
 mod exchange;
+mod fips;
 mod get;
 mod head;
 mod interrupt;
@@ -54,6 +55,7 @@ enum Command {
     /// Make a local authority, issue certificates, look at them
     #[command(subcommand)]
     Cert(cert::CertCommand),
+    Fips(fips::FipsArgs),
 }
 
 /// How much is said.
@@ -74,6 +76,7 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit, Report> {
         Command::Head(args) => head::run(args, voice),
         Command::Delete(args) => delete::run(args, voice),
         Command::Request(args) => request::run(args, voice),
+        Command::Fips(args) => fips::run(args, voice),
         Command::Cert(command) => cert::run(command, cli.json, cli.quiet),
     }
 }

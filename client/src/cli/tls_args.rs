@@ -7,7 +7,7 @@ use sealpair_client::{
 };
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
-use sealpair_common::tls::{ClientTls, Pin, Policy, ServerName, Trust, fips, passphrase_file};
+use sealpair_common::tls::{ClientTls, Pin, Policy, ServerName, Trust, passphrase_file};
 use sealpair_common::units::parse_duration;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -38,11 +38,11 @@ pub(crate) struct TlsArgs {
     #[arg(long, value_name = "FILE")]
     key_pass_file: Option<PathBuf>,
 
-    /// TLS policy: intermediate or modern (fips, cnsa1 and cnsa2 are not in this version)
+    /// TLS policy: intermediate, modern, fips, cnsa1 or cnsa2
     #[arg(long, value_name = "NAME", default_value_t)]
     policy: Policy,
 
-    /// Refuse to run without a proved FIPS provider (not in this version: it always refuses)
+    /// Refuse to run unless a FIPS module does all cryptography, and is proved to
     #[arg(long)]
     fips: bool,
 
@@ -114,9 +114,6 @@ pub(crate) struct Defaults {
 impl TlsArgs {
     /// An agent that follows no redirects and takes any status for an answer; both are decided above.
     pub(crate) fn agent(&self, towards: Towards, defaults: Defaults) -> Result<Agent, Report> {
-        if self.fips {
-            fips::require()?;
-        }
         if self.insecure {
             // Nobody may be reading.
             let warning = "sealpair: WARNING: --insecure: anybody can be in between";
@@ -153,6 +150,9 @@ impl TlsArgs {
             trust = trust.pin(pin.parse::<Pin>().map_err(|error| error.report())?);
         }
         let mut builder = ClientTls::builder().policy(self.policy).trust(trust);
+        if self.fips {
+            builder = builder.fips();
+        }
         if self.insecure {
             builder = builder.dangerous_accept_any_certificate();
         }
@@ -177,6 +177,7 @@ impl TlsArgs {
     fn platform(&self, towards: Towards) -> Result<PlatformTls, Report> {
         let unsupported = [
             ("--policy", self.policy != Policy::default()),
+            ("--fips", self.fips),
             ("--crl", !self.crl.is_empty()),
             ("--pin", !self.pin.is_empty()),
             ("--pkcs12", self.pkcs12.is_some()),

@@ -5,11 +5,16 @@
 //! or which alert it received), and the first bytes of a peer that does not speak TLS at all.
 
 use self::verify_result::*;
+use super::demands::lacked_extended_master_secret;
 use super::end::{Side, Situation};
 use super::failure::Reason;
 use super::verify::Verdict;
 use openssl::ssl;
 use std::io;
+
+// What a module says that checks it (`tls1-prf-ems-check`): <openssl/proverr.h> of 3.1.
+const PROV_R_EMS_NOT_ENABLED: i32 = 233;
+const ERR_LIB_PROV: i32 = 57;
 
 // OpenSSL's reason codes (<openssl/sslerr.h> of 3.0; they do not change within a major version).
 const SSL_R_HTTPS_PROXY_REQUEST: i32 = 155;
@@ -100,6 +105,13 @@ pub(super) fn of_error(situation: &Situation<'_>, error: &ssl::Error) -> Reason 
     let Some(stack) = error.ssl_error() else {
         return Reason::Protocol;
     };
+    if lacked_extended_master_secret(situation.ssl)
+        || stack.errors().iter().any(|error| {
+            (error.library_code(), error.reason_code()) == (ERR_LIB_PROV, PROV_R_EMS_NOT_ENABLED)
+        })
+    {
+        return Reason::NoExtendedMasterSecret;
+    }
     let ours = stack.errors().iter().find(|error| error.library_code() == ERR_LIB_SSL);
     match ours.map(|error| error.reason_code()) {
         None => Reason::Internal,

@@ -4,13 +4,16 @@
 //! policy and makes one `SSL_CTX`, shared by all connections and threads. To reload, build another.
 
 use super::accepting::{Accepting, Advance};
+use super::demands::Demands;
 use super::end::Side;
 use super::error::ConfigError;
 use super::failure::Failure;
+use super::fips::{self, Module};
 use super::identity::{Identity, IdentitySource};
 use super::name::ServerName;
+use super::offer::Offer;
 use super::patience::Patience;
-use super::policy::{Parameters, Policy};
+use super::policy::Policy;
 use super::resume::Resumption;
 use super::stream::{BULK, Peer, TlsStream};
 use super::trust::{Pin, Trust};
@@ -60,6 +63,7 @@ impl ClientAuth {
 #[derive(Clone, Debug, Default)]
 pub struct TlsBuilder<End> {
     policy: Policy,
+    fips: bool,
     identities: Vec<IdentitySource>,
     passphrase: Option<Passphrase>,
     end: End,
@@ -70,6 +74,15 @@ impl<End> TlsBuilder<End> {
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// Has everything done by a FIPS module, and fails without one that can be proved: see
+    /// [`fips::require`], whose effect is on the whole process. The policy `fips` does so by itself; with
+    /// another, what that policy and the module's approval have in common is offered.
+    #[must_use]
+    pub fn fips(mut self) -> Self {
+        self.fips = true;
         self
     }
 
@@ -107,10 +120,16 @@ impl<End> TlsBuilder<End> {
     fn context(
         &self,
         method: SslMethod,
-    ) -> Result<(SslContextBuilder, &'static Parameters, Vec<Identity>), ConfigError> {
-        let parameters = self.policy.parameters()?;
+        own: Side,
+    ) -> Result<(SslContextBuilder, Demands, Vec<Identity>), ConfigError> {
+        // First: what is made before the module is there is not made by it.
+        let module = match self.fips || self.policy.parameters().fips_module {
+            true => Some(fips::require()?),
+            false => None,
+        };
+        let offer = Offer::new(self.policy, module.is_some())?;
         let mut context = SslContext::builder(method)?;
-        parameters.apply(self.policy, &mut context)?;
+        offer.apply(&mut context)?;
         // RFC 8996 and RFC 7457 for the rest: no renegotiation (CVE-2009-3555, CVE-2021-3449), no
         // compression (CRIME). Early data is off unless it is switched on.
         context.set_options(SslOptions::NO_RENEGOTIATION | SslOptions::NO_COMPRESSION);
@@ -123,9 +142,9 @@ impl<End> TlsBuilder<End> {
             .map(|source| source.load(self.passphrase.as_ref()))
             .collect::<Result<Vec<_>, _>>()?;
         for identity in &identities {
-            identity.install(&mut context, self.policy, parameters)?;
+            identity.install(&mut context, self.policy, own)?;
         }
-        Ok((context, parameters, identities))
+        Ok((context, Demands::new(offer, module), identities))
     }
 }
 
@@ -143,6 +162,7 @@ pub struct ServerTls(Arc<ServerInner>);
 struct ServerInner {
     context: SslContext,
     policy: Policy,
+    demands: Arc<Demands>,
     client_auth: ClientAuth,
     rules: Arc<Rules>,
     identities: Vec<Identity>,
@@ -164,6 +184,11 @@ impl ServerTls {
     /// The policy.
     pub fn policy(&self) -> Policy {
         self.0.policy
+    }
+
+    /// The FIPS module that does the cryptography, if one must.
+    pub fn module(&self) -> Option<&'static Module> {
+        self.0.demands.module()
     }
 
     /// Whether clients are asked for a certificate.
@@ -209,7 +234,12 @@ impl ServerTls {
             let mode = ssl.verify_mode();
             inner.rules.watch(&mut ssl, mode, None)
         });
-        let peer = Peer { name: peer.to_owned(), verified: verdict.is_some(), verdict };
+        let peer = Peer {
+            name: peer.to_owned(),
+            verified: verdict.is_some(),
+            verdict,
+            demands: Arc::clone(&inner.demands),
+        };
         TlsStream::before_handshake(ssl, tcp, Side::Server, peer).map(Accepting::new)
     }
 }
@@ -230,7 +260,9 @@ impl TlsBuilder<ServerEnd> {
     /// Everything that would otherwise fail when the first client connects.
     pub fn build(self) -> Result<ServerTls, ConfigError> {
         let ServerEnd { client_auth, client_trust } = &self.end;
-        let (mut context, parameters, identities) = self.context(SslMethod::tls_server())?;
+        let (mut context, demands, identities) =
+            self.context(SslMethod::tls_server(), Side::Server)?;
+        demands.install(&mut context)?;
         if identities.is_empty() {
             return Err(ConfigError::NoIdentity);
         }
@@ -275,14 +307,15 @@ impl TlsBuilder<ServerEnd> {
         // authorities, same revocation lists (the class of CVE-2025-23419).
         context.set_session_id_context(&binding.finish())?;
         let rules = Rules {
-            parameters,
             policy: self.policy,
+            owner: Side::Client,
             pins: client_trust.pins().to_vec(),
             trust: client_trust.describe(),
         };
         Ok(ServerTls(Arc::new(ServerInner {
             context: context.build(),
             policy: self.policy,
+            demands: Arc::new(demands),
             client_auth: *client_auth,
             rules: Arc::new(rules),
             identities,
@@ -304,6 +337,7 @@ pub struct ClientTls(Arc<ClientInner>);
 struct ClientInner {
     context: SslContext,
     policy: Policy,
+    demands: Arc<Demands>,
     verify: bool,
     server_name: Option<ServerName>,
     rules: Arc<Rules>,
@@ -327,6 +361,11 @@ impl ClientTls {
     /// The policy.
     pub fn policy(&self) -> Policy {
         self.0.policy
+    }
+
+    /// The FIPS module that does the cryptography, if one must.
+    pub fn module(&self) -> Option<&'static Module> {
+        self.0.demands.module()
     }
 
     /// Whether servers' certificates are verified.
@@ -355,7 +394,8 @@ impl ClientTls {
         let verdict = self.expect(&mut ssl, name).map_err(internal)?;
         let port = tcp.peer_addr().map(|address| address.port()).unwrap_or_default();
         inner.resumption.offer(&mut ssl, name, port);
-        let peer = Peer { name: peer.clone(), verdict, verified: inner.verify };
+        let demands = Arc::clone(&inner.demands);
+        let peer = Peer { name: peer.clone(), verdict, verified: inner.verify, demands };
         TlsStream::handshake(ssl, tcp, Side::Client, peer, patience)
     }
 
@@ -430,7 +470,7 @@ impl TlsBuilder<ClientEnd> {
     pub fn build(self) -> Result<ClientTls, ConfigError> {
         let ClientEnd { trust, server_name, accept_any_certificate } = &self.end;
         if *accept_any_certificate {
-            if matches!(self.policy, Policy::Fips | Policy::Cnsa1 | Policy::Cnsa2) {
+            if self.policy.parameters().must_verify || self.fips {
                 return Err(ConfigError::Incompatible(
                     "certificates cannot be left unverified under fips, cnsa1 or cnsa2",
                 ));
@@ -441,7 +481,7 @@ impl TlsBuilder<ClientEnd> {
                 ));
             }
         }
-        let (mut context, parameters, _) = self.context(SslMethod::tls_client())?;
+        let (mut context, demands, _) = self.context(SslMethod::tls_client(), Side::Client)?;
         context.set_alpn_protos(ALPN)?;
         if *accept_any_certificate {
             context.set_verify(SslVerifyMode::NONE);
@@ -452,14 +492,15 @@ impl TlsBuilder<ClientEnd> {
         crate::ffi::set_default_read_buffer(&mut context, BULK);
         let resumption = Resumption::install(&mut context)?;
         let rules = Rules {
-            parameters,
             policy: self.policy,
+            owner: Side::Server,
             pins: trust.pins().to_vec(),
             trust: trust.describe(),
         };
         Ok(ClientTls(Arc::new(ClientInner {
             context: context.build(),
             policy: self.policy,
+            demands: Arc::new(demands),
             verify: !*accept_any_certificate,
             server_name: server_name.clone(),
             rules: Arc::new(rules),

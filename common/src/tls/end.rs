@@ -1,5 +1,6 @@
 //! Which end this is, and what it knows when something fails.
 
+use super::demands::Demands;
 use super::verify::{Verdict, VerdictSlot};
 use openssl::ssl::{SslRef, SslVersion};
 
@@ -19,6 +20,7 @@ pub(super) struct Situation<'a> {
     pub(super) ssl: &'a SslRef,
     pub(super) first_bytes: &'a [u8],
     pub(super) verdict: Option<&'a VerdictSlot>,
+    pub(super) demands: &'a Demands,
 }
 
 impl Situation<'_> {

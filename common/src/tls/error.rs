@@ -3,6 +3,7 @@
 //! These errors are found when a context is built, before anything is connected or accepted. They
 //! name the file, and never what is in a key or a passphrase.
 
+use super::fips::FipsError;
 use super::policy::Policy;
 use crate::exit::Exit;
 use crate::report::Report;
@@ -28,6 +29,8 @@ pub enum ConfigError {
         /// Why it could not be read.
         source: io::Error,
     },
+    /// FIPS is required, and there is no proved module.
+    Fips(FipsError),
     /// The options exclude each other.
     Incompatible(&'static str),
     /// The key is encrypted and no passphrase was given.
@@ -45,7 +48,7 @@ pub enum ConfigError {
         certificate: PathBuf,
         /// The policy.
         policy: Policy,
-        /// Which key it has, and which are allowed.
+        /// What is wrong with it, and what is allowed.
         reason: String,
     },
     /// OpenSSL failed for a reason of its own.
@@ -70,8 +73,6 @@ pub enum ConfigError {
     },
     /// A server has no certificate.
     NoIdentity,
-    /// The policy is one that this version does not have yet.
-    PolicyNotBuilt(Policy),
     /// The linked OpenSSL lacks something that the policy needs.
     PolicyUnavailable {
         /// The policy.
@@ -112,6 +113,7 @@ impl ConfigError {
                     })
                     .detail("file", path.to_string())
             }
+            Self::Fips(error) => error.report(),
             Self::Incompatible(what) => Report::new(Exit::Usage, "incompatible", *what),
             Self::KeyEncrypted(path) => {
                 let path = path.display();
@@ -137,7 +139,7 @@ impl ConfigError {
                 let path = certificate.display();
                 new("key-not-allowed", format!("the policy {policy} does not allow {path}"))
                     .explain(reason.clone())
-                    .remedy("use a certificate with an allowed key, or another --policy")
+                    .remedy("use a certificate that it allows, or another --policy")
                     .detail("file", path.to_string())
                     .detail("policy", policy.name())
             }
@@ -173,13 +175,6 @@ impl ConfigError {
             }
             Self::NoIdentity => new("no-certificate", "a server needs a certificate".to_owned())
                 .remedy("give --cert and --key"),
-            Self::PolicyNotBuilt(policy) => new(
-                "policy-unavailable",
-                format!("this version does not have the policy {policy} yet"),
-            )
-            .explain("it has intermediate and modern; nothing was substituted for it")
-            .remedy("use --policy intermediate or --policy modern, or a later version")
-            .detail("policy", policy.name()),
             Self::PolicyUnavailable { policy, missing } => new(
                 "policy-unavailable",
                 format!("this OpenSSL cannot provide the policy {policy}"),
@@ -220,10 +215,17 @@ impl std::error::Error for ConfigError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::File { source, .. } => Some(source),
+            Self::Fips(error) => Some(error),
             Self::Library(stack) => Some(stack),
             Self::Malformed { source: Some(stack), .. } => Some(stack),
             _ => None,
         }
+    }
+}
+
+impl From<FipsError> for ConfigError {
+    fn from(error: FipsError) -> Self {
+        Self::Fips(error)
     }
 }
 

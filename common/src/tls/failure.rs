@@ -49,6 +49,10 @@ pub enum Reason {
     Deadline,
     /// The operating system reported an error.
     Io(io::ErrorKind),
+    /// A TLS 1.2 peer does not have the extended master secret (RFC 7627), and the policy needs it.
+    NoExtendedMasterSecret,
+    /// FIPS is required, and something of this connection was not done by the module.
+    NotByModule,
     /// The two ends have no application protocol in common (ALPN, RFC 7301).
     NoSharedApplicationProtocol,
     /// The two ends have no cipher suite, group or signature scheme in common.
@@ -94,11 +98,13 @@ pub enum Reason {
 
 impl Reason {
     /// Every word that [`Reason::kind`] has: for whoever counts by it.
-    pub const KINDS: [&'static str; 24] = [
+    pub const KINDS: [&'static str; 26] = [
         "tls-alert",
         "connection-closed",
         "deadline",
         "connection-lost",
+        "no-extended-master-secret",
+        "not-by-fips-module",
         "no-shared-application-protocol",
         "no-shared-parameters",
         "no-shared-version",
@@ -128,6 +134,8 @@ impl Reason {
             Self::Closed => "connection-closed",
             Self::Deadline => "deadline",
             Self::Io(_) => "connection-lost",
+            Self::NoExtendedMasterSecret => "no-extended-master-secret",
+            Self::NotByModule => "not-by-fips-module",
             Self::NoSharedApplicationProtocol => "no-shared-application-protocol",
             Self::NoSharedParameters => "no-shared-parameters",
             Self::NoSharedVersion => "no-shared-version",
@@ -174,8 +182,14 @@ impl Failure {
             None => of_error(situation, error),
         };
         let wording = match (reason, error.ssl_error(), error.io_error()) {
+            (Reason::NoSharedParameters, ..) => {
+                Some(situation.demands.difference(situation.side, situation.ssl))
+            }
+            (Reason::NoExtendedMasterSecret, ..) => {
+                Some("TLS 1.2 without an extended master secret (RFC 7627)".to_owned())
+            }
             (_, Some(stack), _) => of_stack(stack),
-            (Reason::Io(_), None, Some(io)) => Some(io.to_string()),
+            (Reason::Io(_), None, Some(io)) => Some(format!("OpenSSL: {io}")),
             _ => None,
         };
         Self(Box::new(Inner {
@@ -194,19 +208,19 @@ impl Failure {
             side,
             peer: peer.to_owned(),
             verdict: None,
-            wording: Some(stack.to_string()),
+            wording: Some(format!("OpenSSL: {stack}")),
         }))
     }
 
     /// A failure of the socket when OpenSSL was not asked.
     pub(super) fn of_socket(side: Side, peer: &str, reason: Reason, error: &io::Error) -> Self {
-        Self(Box::new(Inner {
-            reason,
-            side,
-            peer: peer.to_owned(),
-            verdict: None,
-            wording: Some(error.to_string()),
-        }))
+        Self::of_reason(side, peer, reason, format!("the operating system: {error}"))
+    }
+
+    /// A failure that was found here and not by OpenSSL, in our words.
+    pub(super) fn of_reason(side: Side, peer: &str, reason: Reason, wording: String) -> Self {
+        let (peer, wording) = (peer.to_owned(), Some(wording));
+        Self(Box::new(Inner { reason, side, peer, verdict: None, wording }))
     }
 
     /// The failure that travels inside an I/O error, if it is one.
@@ -226,9 +240,10 @@ impl Failure {
             Reason::NoSharedApplicationProtocol
             | Reason::NoSharedParameters
             | Reason::NoSharedVersion => Blame::Both,
-            Reason::OwnCertificateMissing | Reason::OwnCertificateRefused(_) | Reason::Internal => {
-                Blame::Own
-            }
+            Reason::OwnCertificateMissing
+            | Reason::OwnCertificateRefused(_)
+            | Reason::NotByModule
+            | Reason::Internal => Blame::Own,
             _ => Blame::Peer,
         }
     }
@@ -243,7 +258,9 @@ impl Failure {
         match self.0.reason {
             Reason::Closed | Reason::Io(_) => Exit::Connect,
             Reason::Deadline => Exit::Deadline,
+            Reason::NotByModule => Exit::Fips,
             Reason::Alert(_)
+            | Reason::NoExtendedMasterSecret
             | Reason::NoSharedApplicationProtocol
             | Reason::NoSharedParameters
             | Reason::NoSharedVersion => Exit::Handshake,
@@ -292,7 +309,7 @@ impl Failure {
             report = report.explain(format!("alert {alert}, {}", alert_name(alert)));
             report = report.detail("alert", alert).detail("alert_name", alert_name(alert));
         } else if let Some(wording) = &inner.wording {
-            report = report.explain(format!("OpenSSL: {wording}"));
+            report = report.explain(wording.as_str());
         }
         match self.remedy() {
             Some(remedy) => report.remedy(remedy),
@@ -314,6 +331,12 @@ impl Failure {
             Reason::Closed => format!("{peer} closed the connection without ending TLS"),
             Reason::Deadline => format!("{peer} did not answer in time"),
             Reason::Io(_) => format!("the connection to {peer} was lost"),
+            Reason::NoExtendedMasterSecret => {
+                format!("{peer} does not protect the session as the policy demands")
+            }
+            Reason::NotByModule => {
+                format!("the connection to {peer} was not made by the FIPS module alone")
+            }
             Reason::NoSharedApplicationProtocol => {
                 format!("{peer} does not offer HTTP/1.1 (ALPN)")
             }
@@ -375,6 +398,16 @@ impl Failure {
             Reason::NotTls { http: false } if client => "check the host and the port",
             Reason::NoSharedVersion | Reason::NoSharedParameters if client => {
                 "let the server offer what the policy names, or use another --policy"
+            }
+            Reason::NoExtendedMasterSecret if client => {
+                "let the server support TLS 1.3, or the extended master secret with TLS 1.2"
+            }
+            Reason::NoExtendedMasterSecret => {
+                "the client must support TLS 1.3, or the extended master secret with TLS 1.2"
+            }
+            Reason::NotByModule => {
+                "activate no other provider than fips and base in OpenSSL's configuration \
+                 (OPENSSL_CONF)"
             }
             Reason::Alert(_) if client => "look at the server's log: it knows why it refused",
             Reason::OwnCertificateMissing => "give --cert FILE and --key FILE",
@@ -469,8 +502,8 @@ fn of_stack(stack: &ErrorStack) -> Option<String> {
     let error = stack.errors().first()?;
     let reason = error.reason().unwrap_or("unknown error");
     Some(match error.data() {
-        Some(data) if !data.is_empty() => format!("{reason} ({data})"),
-        _ => reason.to_owned(),
+        Some(data) if !data.is_empty() => format!("OpenSSL: {reason} ({data})"),
+        _ => format!("OpenSSL: {reason}"),
     })
 }
 

@@ -4,8 +4,10 @@
 //! encrypted key comes with its passphrase, and (when a context is built) that the policy allows the
 //! key.
 
+use super::end::Side;
 use super::error::ConfigError;
-use super::policy::{Parameters, Policy};
+use super::fitness::check_purpose;
+use super::policy::Policy;
 use crate::material::{self, Locked, Passphrase};
 use openssl::pkey::{PKey, Private};
 use openssl::ssl::SslContextBuilder;
@@ -140,14 +142,20 @@ impl Identity {
         &self,
         context: &mut SslContextBuilder,
         policy: Policy,
-        parameters: &Parameters,
+        owner: Side,
     ) -> Result<(), ConfigError> {
         let not_allowed = |reason: String| ConfigError::KeyNotAllowed {
             certificate: self.file.clone(),
             policy,
             reason,
         };
-        parameters.check_key(&*self.certificate.public_key()?).map_err(not_allowed)?;
+        let parameters = policy.parameters();
+        parameters.check_own(&self.certificate, owner).map_err(not_allowed)?;
+        check_purpose(&self.certificate, owner).map_err(not_allowed)?;
+        for issuer in &self.chain {
+            let reason = |reason| not_allowed(format!("one of its issuers: {reason}"));
+            parameters.check_issuer(issuer).map_err(reason)?;
+        }
         // Fails for what the security level forbids: a short key, a weak digest.
         context
             .set_certificate(&self.certificate)

@@ -8,13 +8,17 @@
 
 mod accepting;
 mod classify;
+mod cmvp;
 mod context;
+mod demands;
 mod end;
 mod error;
 mod failure;
 pub mod fips;
+mod fitness;
 mod identity;
 mod name;
+mod offer;
 mod patience;
 mod policy;
 mod resume;
@@ -27,6 +31,7 @@ mod watched;
 
 pub use crate::material::Passphrase;
 pub use accepting::{Accepting, Advance};
+pub use cmvp::{AS_OF as CMVP_AS_OF, Cmvp, REGISTER as CMVP_REGISTER};
 pub use context::{ClientAuth, ClientEnd, ClientTls, ServerEnd, ServerTls, TlsBuilder};
 pub use end::Side;
 pub use error::ConfigError;
@@ -34,7 +39,7 @@ pub use failure::{Blame, Failure, Reason};
 pub use identity::{Identity, passphrase_file, read_file};
 pub use name::ServerName;
 pub use patience::{Pace, Patience};
-pub use policy::{Availability, Group, Parameters, Policy, Protocol, UnknownPolicy};
+pub use policy::{Algorithm, Availability, Keys, Parameters, Policy, Protocol, UnknownPolicy};
 pub use session::TlsSession;
 pub use socket::Socket;
 pub use stream::{Arrived, TlsStream, linger};

@@ -1,6 +1,7 @@
 //! The facts of one TLS connection: what was negotiated, with whom, by which OpenSSL.
 
 use super::end::Side;
+use super::fips::{Module, ModuleName};
 use crate::ffi::{self, SignatureNids};
 use crate::pki::CertificateFacts;
 use openssl::nid::Nid;
@@ -35,10 +36,18 @@ pub struct TlsSession {
     pub verified: bool,
     /// The OpenSSL that did all this.
     pub openssl: &'static str,
+    /// The FIPS module that did the cryptography of it, where one must: proved, and seen to hold this
+    /// connection's keys.
+    pub fips: Option<ModuleName>,
 }
 
 impl TlsSession {
-    pub(super) fn of(ssl: &SslRef, side: Side, verified: bool) -> Self {
+    pub(super) fn of(
+        ssl: &SslRef,
+        side: Side,
+        verified: bool,
+        module: Option<&'static Module>,
+    ) -> Self {
         let cipher = ssl.current_cipher();
         let signature = match side {
             Side::Client => ffi::peer_signature(ssl).and_then(|nids| {
@@ -71,6 +80,7 @@ impl TlsSession {
             peer: peer_chain(ssl, side),
             verified,
             openssl: openssl::version::version(),
+            fips: module.map(Module::name),
         }
     }
 }

@@ -9,6 +9,7 @@
 //! looks the same to `read(2)`, so it is an error here ([`Reason::Closed`]). The `openssl` crate's own
 //! stream reports it as a clean end.
 
+use super::demands::Demands;
 use super::end::{Side, Situation};
 use super::failure::{Failure, Reason};
 use super::patience::Patience;
@@ -36,6 +37,7 @@ pub struct TlsStream {
     peer: String,
     verdict: Option<VerdictSlot>,
     verified: bool,
+    demands: Arc<Demands>,
     /// Set by a failure after which OpenSSL must not be asked for more.
     broken: bool,
     /// Set when close_notify has been sent.
@@ -60,6 +62,7 @@ pub(super) struct Peer {
     pub(super) verdict: Option<VerdictSlot>,
     /// Whether a chain that the peer sends is verified.
     pub(super) verified: bool,
+    pub(super) demands: Arc<Demands>,
 }
 
 impl TlsStream {
@@ -83,10 +86,11 @@ impl TlsStream {
         side: Side,
         peer: Peer,
     ) -> Result<Self, Failure> {
-        let Peer { name, verdict, verified } = peer;
+        let Peer { name, verdict, verified, demands } = peer;
         let inner = SslStream::new(ssl, Socket::new(tcp))
             .map_err(|stack| Failure::internal(side, &name, &stack))?;
-        Ok(Self { inner, side, peer: name, verdict, verified, broken: false, closed: false })
+        let (broken, closed) = (false, false);
+        Ok(Self { inner, side, peer: name, verdict, verified, demands, broken, closed })
     }
 
     /// Goes on with the handshake. False when the peer's next message is not there yet and the
@@ -102,6 +106,9 @@ impl TlsStream {
             Side::Server => self.inner.accept(),
         };
         let Err(error) = done else {
+            if let Err((reason, why)) = self.demands.check(self.inner.ssl()) {
+                return Err(Failure::of_reason(self.side, &self.peer, reason, why));
+            }
             if self.side == Side::Client {
                 // The server waits for it. What a server says last are tickets: they can leave with its
                 // first response.
@@ -126,7 +133,8 @@ impl TlsStream {
 
     /// The facts of the connection.
     pub fn session(&self) -> TlsSession {
-        TlsSession::of(self.inner.ssl(), self.side, self.verified)
+        let module = self.demands.module();
+        TlsSession::of(self.inner.ssl(), self.side, self.verified, module)
     }
 
     /// Whether the peer presented a certificate.
@@ -276,6 +284,7 @@ impl TlsStream {
             ssl: self.inner.ssl(),
             first_bytes: self.inner.get_ref().first_bytes(),
             verdict: self.verdict.as_ref(),
+            demands: &self.demands,
         };
         let failure = Failure::new(&situation, error);
         // After a deadline, or when the peer has closed its side, the TLS state is intact: a server can

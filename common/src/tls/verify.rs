@@ -2,11 +2,13 @@
 //!
 //! OpenSSL reports a failed verification as one word, "certificate verify failed". The callback here
 //! runs for every certificate of the chain and keeps which one it was, at which depth, and by which
-//! rule. It also adds the two rules that OpenSSL does not know: pins, and the policy's keys.
+//! rule. It also adds the two rules that OpenSSL does not know: pins, and what the policy
+//! allows.
 
 use super::classify::verify_result::{HOSTNAME_MISMATCH, IP_ADDRESS_MISMATCH};
+use super::end::Side;
 use super::failure::rule_of;
-use super::policy::{Parameters, Policy};
+use super::policy::Policy;
 use super::trust::Pin;
 use crate::pki::CertificateFacts;
 use crate::report::Report;
@@ -29,8 +31,8 @@ pub struct Verdict {
 enum Rule {
     /// One of RFC 5280's, as OpenSSL words it.
     Chain(String),
-    /// The policy does not allow the key.
-    Key(String),
+    /// The policy does not allow the certificate.
+    Policy(String),
     /// No pinned key.
     Pin,
 }
@@ -54,7 +56,7 @@ impl Verdict {
     /// The rule, in words.
     pub fn rule(&self) -> &str {
         match &self.rule {
-            Rule::Chain(text) | Rule::Key(text) => text,
+            Rule::Chain(text) | Rule::Policy(text) => text,
             Rule::Pin => "no certificate of the chain has a pinned key",
         }
     }
@@ -113,8 +115,9 @@ impl VerdictSlot {
 /// The rules that one end checks on the other's chain.
 #[derive(Debug)]
 pub(super) struct Rules {
-    pub(super) parameters: &'static Parameters,
     pub(super) policy: Policy,
+    /// The end whose chain is checked.
+    pub(super) owner: Side,
     pub(super) pins: Vec<Pin>,
     /// Where trust comes from, for messages.
     pub(super) trust: String,
@@ -162,14 +165,18 @@ impl Rules {
             };
             return refuse(context, Rule::Chain(rule_of(code)), wanted);
         }
-        if depth != 0 {
-            return true;
-        }
-        let key = context.current_cert().and_then(|certificate| certificate.public_key().ok());
-        if let Some(Err(reason)) = key.map(|key| self.parameters.check_key(&key)) {
+        let parameters = self.policy.parameters();
+        let allowed = context.current_cert().map(|certificate| match depth {
+            0 => parameters.check_own(certificate, self.owner),
+            _ => parameters.check_issuer(certificate),
+        });
+        if let Some(Err(reason)) = allowed {
             context.set_error(crate::ffi::certificate_rejected());
             let wanted = format!("policy: {}", self.policy);
-            return refuse(context, Rule::Key(reason), wanted);
+            return refuse(context, Rule::Policy(reason), wanted);
+        }
+        if depth != 0 {
+            return true;
         }
         if !self.pins.is_empty() && !self.has_pinned_key(context) {
             context.set_error(crate::ffi::certificate_rejected());

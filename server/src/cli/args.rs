@@ -59,11 +59,11 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     pub(super) crl: Vec<PathBuf>,
 
-    /// TLS policy: intermediate or modern (fips, cnsa1 and cnsa2 are not in this version)
+    /// TLS policy: intermediate, modern, fips, cnsa1 or cnsa2
     #[arg(long, value_name = "NAME", default_value_t)]
     pub(super) policy: Policy,
 
-    /// Refuse to start without a proved FIPS provider (not in this version: it always refuses)
+    /// Refuse to start unless a FIPS module does all cryptography, and is proved to
     #[arg(long)]
     pub(super) fips: bool,
 

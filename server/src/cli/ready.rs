@@ -4,6 +4,7 @@ use sealpair_common::exit::Exit;
 use sealpair_common::pki::Overwrite;
 use sealpair_common::pki::files::{Output, write_together};
 use sealpair_common::report::Report;
+use sealpair_common::tls::fips::ModuleName;
 use serde::Serialize;
 use std::fs;
 use std::io;
@@ -28,16 +29,9 @@ pub(crate) struct Ready<'a> {
     pub(crate) policy: &'static str,
     pub(crate) openssl: &'static str,
     /// The active FIPS module.
-    pub(crate) fips: Option<Module<'a>>,
+    pub(crate) fips: Option<ModuleName>,
     /// Where health and metrics are: `127.0.0.1:9090` or `unix:/run/sealpair.sock`.
     pub(crate) management: Option<String>,
-}
-
-/// A cryptographic module.
-#[derive(Debug, Serialize)]
-pub(crate) struct Module<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) version: &'a str,
 }
 
 /// A ready file that is there as long as the server serves.

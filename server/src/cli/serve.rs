@@ -6,7 +6,7 @@
 use super::args::{ClientAuthArg, ServeArgs};
 use super::descriptors;
 use super::operate::{self, Controls, catch_signals, obey_signals, unexpected};
-use super::ready::{Module, Ready, ReadyFile, SCHEMA};
+use super::ready::{Ready, ReadyFile, SCHEMA};
 use super::sockets::{Sockets, url};
 use super::state::{self, State};
 use jiff::Timestamp;
@@ -14,8 +14,9 @@ use sealpair_common::escape::Escaped;
 use sealpair_common::exit::Exit;
 use sealpair_common::pki::CertificateFacts;
 use sealpair_common::report::Report;
+use sealpair_common::tls::fips::Module;
 use sealpair_common::tls::{
-    ClientAuth, Identity, ServerTls, Trust, fips, openssl_version, passphrase_file,
+    ClientAuth, Identity, ServerTls, Trust, openssl_version, passphrase_file,
 };
 use sealpair_server::Server;
 use sealpair_server::handler::FileHandler;
@@ -41,9 +42,8 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
     let management = operate::management_address(args)?;
     // Before the handler, which reckons with the limit.
     descriptors::raise_limit(args.max_connections);
-    if args.fips {
-        fips::require()?;
-    }
+    // A refusal must not leave an authority behind, and what is made must be made by the module.
+    args.policy.ensure_available(args.fips).map_err(|error| error.report())?;
     let handler = FileHandler::open(&args.dir)
         .map_err(|error| {
             Report::new(Exit::Configuration, "root", format!("cannot serve {}", args.dir.display()))
@@ -53,6 +53,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
         .writable(args.writable)
         .dotfiles(args.dotfiles);
     let (tls, own) = args.tls(&sockets.addresses())?;
+    let fips = tls.module().map(Module::name);
     // Before anything listens: a signal from now on is a request to stop.
     let signals = catch_signals()?;
     // An upload beyond RLIMIT_FSIZE is that upload's error, not the end of the process.
@@ -78,7 +79,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
         ca: own.as_ref().map(|state| state.ca.as_path()),
         policy: args.policy.name(),
         openssl: openssl_version(),
-        fips: None::<Module<'_>>,
+        fips,
         management: management.as_ref().map(ToString::to_string),
     };
     // Connections wait in the kernel from now on, so whoever reads the file finds the server ready.
@@ -117,6 +118,9 @@ impl ServeArgs {
     /// The TLS configuration, and the state directory if the server's own authority is used.
     fn tls(&self, addresses: &[SocketAddr]) -> Result<(ServerTls, Option<State>), Report> {
         let mut builder = ServerTls::builder().policy(self.policy);
+        if self.fips {
+            builder = builder.fips();
+        }
         if let Some(path) = &self.key_pass_file {
             builder = builder.passphrase(passphrase_file(path).map_err(|e| e.report())?);
         }
@@ -127,8 +131,6 @@ impl ServeArgs {
             builder = builder.identity_pkcs12(file);
         }
         let mut own = if !self.has_identity() {
-            // The policy first: a refusal must not leave an authority behind.
-            self.policy.parameters().map_err(|error| error.report())?;
             let dir = self.state_dir.clone().map_or_else(state::default_dir, Ok)?;
             // What is told to others must mean the same in their directory.
             let dir = std::path::absolute(&dir).unwrap_or(dir);
@@ -153,7 +155,7 @@ impl ServeArgs {
         }
         let tls = builder.client_auth(auth, trust).build().map_err(|error| error.report())?;
         for identity in tls.identities() {
-            self.warn_about(identity);
+            Self::warn_about(identity);
         }
         if let Some(state) = &mut own {
             state.unlock();
@@ -161,9 +163,8 @@ impl ServeArgs {
         Ok((tls, own))
     }
 
-    /// Says what clients will object to, or the policy's source advises against. It is no reason not to
-    /// start: a test may want just that.
-    fn warn_about(&self, identity: &Identity) {
+    /// Says what clients will object to. It is no reason not to start: a test may want just that.
+    fn warn_about(identity: &Identity) {
         let file = identity.file().display();
         let facts = CertificateFacts::of(identity.certificate());
         let now = Timestamp::now();
@@ -174,15 +175,6 @@ impl ServeArgs {
             log::warn!("{file} expired on {ends}: clients will refuse it");
         } else if starts > now {
             log::warn!("{file} is valid from {starts} on: clients will refuse it until then");
-        }
-        let Ok(parameters) = self.policy.parameters() else { return };
-        let days = ends.duration_since(starts).as_hours() / 24;
-        if days > i64::from(parameters.lifetime_days) {
-            log::warn!(
-                "{file} is valid for {days} days; {} advises {} at most",
-                parameters.source,
-                parameters.lifetime_days,
-            );
         }
     }
 

@@ -1,0 +1,223 @@
+//! Whether a policy allows a certificate: its key, its signature, how long it is valid, what it is for.
+//!
+//! One set of rules, for what this end loads and for what the peer presents. Each answers with a sentence
+//! for a person: what was found, and what the policy allows.
+
+use super::end::Side;
+use super::policy::{Keys, Parameters};
+use crate::ffi;
+use openssl::nid::Nid;
+use openssl::pkey::{Id, PKeyRef, Public};
+use openssl::x509::X509Ref;
+use std::ffi::CStr;
+
+/// The parameter sets of FIPS 204, as OpenSSL 3.5 names them.
+const ML_DSA: [&CStr; 3] = [c"ML-DSA-44", c"ML-DSA-65", c"ML-DSA-87"];
+
+impl Parameters {
+    /// Whether an end's own certificate may have this key.
+    ///
+    /// # Errors
+    ///
+    /// Which key this is, and which keys the policy allows.
+    pub fn check_key(&self, key: &PKeyRef<Public>) -> Result<(), String> {
+        self.keys.check(key, self.source)
+    }
+
+    /// Whether an issuer may have this key.
+    ///
+    /// # Errors
+    ///
+    /// As [`check_key`](Self::check_key).
+    pub fn check_issuer_key(&self, key: &PKeyRef<Public>) -> Result<(), String> {
+        self.issuer_keys.map_or(Ok(()), |keys| keys.check(key, self.source))
+    }
+
+    /// Whether a certificate may be signed like this. A root's signature says nothing: nobody relies on
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// Which signature this is, and which digests the policy allows.
+    pub fn check_signature(&self, certificate: &X509Ref) -> Result<(), String> {
+        let Some(allowed) = self.certificate_digests else { return Ok(()) };
+        let signature = ffi::certificate_signature(certificate);
+        if signature.is_some_and(|nids| allowed.contains(&nids.digest)) {
+            return Ok(());
+        }
+        let name = certificate.signature_algorithm().object().to_string();
+        // OpenSSL before 3.5 has no name for ML-DSA, and could not have verified it.
+        let ml_dsa = self.keys.ml_dsa.iter().any(|set| name.eq_ignore_ascii_case(set));
+        if ml_dsa || is_self_signed(certificate) {
+            return Ok(());
+        }
+        let mut allowed: Vec<&str> =
+            allowed.iter().filter_map(|nid| nid.long_name().ok()).collect();
+        allowed.extend(self.keys.ml_dsa);
+        let allowed = allowed.join(", ").to_uppercase();
+        Err(format!("it is signed with {name}; {} allows {allowed}", self.source))
+    }
+
+    /// Whether a server's certificate may be valid for so long. What is over a whole number of days does not
+    /// count: an authority dates its certificates back for clocks that are behind.
+    ///
+    /// # Errors
+    ///
+    /// For how many days it is valid, and how many the policy allows.
+    pub fn check_lifetime(&self, certificate: &X509Ref) -> Result<(), String> {
+        let Some(longest) = self.lifetime_days else { return Ok(()) };
+        // Dates that cannot be read are a matter for the verification of the chain.
+        let Ok(span) = certificate.not_before().diff(certificate.not_after()) else {
+            return Ok(());
+        };
+        if i64::from(span.days) <= i64::from(longest) {
+            return Ok(());
+        }
+        Err(format!("it is valid for {} days; {} allows {longest} at most", span.days, self.source))
+    }
+
+    /// All rules for the own certificate of an end; `owner` is the end whose certificate it is.
+    pub(super) fn check_own(&self, certificate: &X509Ref, owner: Side) -> Result<(), String> {
+        let key = certificate.public_key().map_err(|_| "its key cannot be read".to_owned())?;
+        self.check_key(&key)?;
+        self.check_signature(certificate)?;
+        match owner {
+            Side::Server => self.check_lifetime(certificate),
+            Side::Client => Ok(()),
+        }
+    }
+
+    /// All rules for a certificate that has issued another.
+    pub(super) fn check_issuer(&self, certificate: &X509Ref) -> Result<(), String> {
+        let key = certificate.public_key().map_err(|_| "its key cannot be read".to_owned())?;
+        self.check_issuer_key(&key)?;
+        self.check_signature(certificate)
+    }
+}
+
+/// Whether a certificate is for this end: OpenSSL's rule for its extensions (RFC 5280 section 4.2.1.12).
+/// That a peer's is, the verification of its chain has found.
+///
+/// # Errors
+///
+/// What it is not for.
+pub(super) fn check_purpose(certificate: &X509Ref, owner: Side) -> Result<(), String> {
+    let (server, purpose) = match owner {
+        Side::Server => (true, "server authentication"),
+        Side::Client => (false, "client authentication"),
+    };
+    match ffi::is_for_purpose(certificate, server) {
+        true => Ok(()),
+        false => {
+            Err(format!("its key usage does not include {purpose}: every peer would refuse it"))
+        }
+    }
+}
+
+fn is_self_signed(certificate: &X509Ref) -> bool {
+    let own = certificate.public_key().ok();
+    own.is_some_and(|key| certificate.verify(&key).unwrap_or(false))
+}
+
+impl Keys {
+    fn check(&self, key: &PKeyRef<Public>, source: &str) -> Result<(), String> {
+        let found = match key.id() {
+            Id::RSA | Id::RSA_PSS => {
+                let bits = key.bits();
+                if self.rsa_bits.is_some_and(|least| bits >= least) {
+                    return Ok(());
+                }
+                format!("an RSA key of {bits} bits")
+            }
+            Id::EC => {
+                let curve = key.ec_key().ok().and_then(|key| key.group().curve_name());
+                if curve.is_some_and(|curve| self.curves.contains(&curve)) {
+                    return Ok(());
+                }
+                let name = curve.and_then(|curve| curve.long_name().ok()).unwrap_or("unnamed");
+                format!("an ECDSA key on the curve {name}")
+            }
+            Id::ED25519 => "an Ed25519 key".to_owned(),
+            Id::ED448 => "an Ed448 key".to_owned(),
+            Id::DSA => "a DSA key".to_owned(),
+            other => match ML_DSA.into_iter().find(|name| ffi::key_is_a(key, name)) {
+                Some(name) => {
+                    let name = name.to_string_lossy();
+                    if self.ml_dsa.contains(&&*name) {
+                        return Ok(());
+                    }
+                    format!("an {name} key")
+                }
+                None => format!("a key of type {}", other.as_raw()),
+            },
+        };
+        Err(format!("it has {found}; {source} allows {}", self.allowed()))
+    }
+
+    /// What is allowed, in words.
+    fn allowed(&self) -> String {
+        let mut kinds = Vec::new();
+        let curves: Vec<&str> = self.curves.iter().map(|&curve| curve_name(curve)).collect();
+        if let Some((last, others)) = curves.split_last() {
+            kinds.push(match others {
+                [] => format!("ECDSA on {last}"),
+                others => format!("ECDSA on {} or {last}", others.join(", ")),
+            });
+        }
+        kinds.extend(self.rsa_bits.map(|bits| format!("RSA from {bits} bits")));
+        kinds.extend(self.ml_dsa.iter().map(ToString::to_string));
+        match kinds.split_last() {
+            None => "none".to_owned(),
+            Some((only, [])) => only.clone(),
+            Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        }
+    }
+}
+
+/// The name of FIPS 186-5 for a curve.
+fn curve_name(curve: Nid) -> &'static str {
+    match curve {
+        Nid::X9_62_PRIME256V1 => "P-256",
+        Nid::SECP384R1 => "P-384",
+        Nid::SECP521R1 => "P-521",
+        other => other.short_name().unwrap_or("another curve"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::policy::Policy;
+    use super::*;
+    use openssl::ec::{EcGroup, EcKey};
+    use openssl::pkey::PKey;
+
+    fn ec(curve: Nid) -> PKey<Public> {
+        let group = EcGroup::from_curve_name(curve).unwrap();
+        let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
+        PKey::public_key_from_pem(&key.public_key_to_pem().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn each_policy_has_its_curves() {
+        let (p256, p384, p521) =
+            (ec(Nid::X9_62_PRIME256V1), ec(Nid::SECP384R1), ec(Nid::SECP521R1));
+        let allowed = |policy: Policy| {
+            [&p256, &p384, &p521].map(|key| policy.parameters().check_key(key).is_ok())
+        };
+        assert_eq!(allowed(Policy::Intermediate), [true, true, false]);
+        assert_eq!(allowed(Policy::Modern), [true, true, false]);
+        assert_eq!(allowed(Policy::Fips), [true, true, true]);
+        assert_eq!(allowed(Policy::Cnsa1), [false, true, false]);
+        assert_eq!(allowed(Policy::Cnsa2), [false, false, false]);
+    }
+
+    #[test]
+    fn a_refusal_says_what_is_allowed() {
+        let key = ec(Nid::SECP256K1);
+        let refusal = Policy::Intermediate.parameters().check_key(&key).unwrap_err();
+        assert!(refusal.contains("secp256k1"), "{refusal}");
+        assert!(refusal.ends_with("ECDSA on P-256 or P-384 or RSA from 2048 bits"), "{refusal}");
+        let refusal = Policy::Cnsa2.parameters().check_key(&key).unwrap_err();
+        assert!(refusal.ends_with("allows ML-DSA-87"), "{refusal}");
+    }
+}
