@@ -84,7 +84,7 @@ md5() { echo | openssl dgst -md5 >/dev/null 2>&1; }
         "$root/scripts/fips-provider" it
         openssl list -providers | grep -q FIPS
     done
-    [[ "$module" == "$work/it/"* ]] || skip "the system's own module is not ours to break"
+    [ ! -L "$module" ] || skip "the system's own module is not ours to break"
     printf X | dd of="$module" bs=1 seek=100000 conv=notrunc status=none
     run -0 openssl list -providers
     [[ "$output" != *FIPS* ]]
