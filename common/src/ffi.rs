@@ -8,12 +8,13 @@ use crate::handover::{FIRST_DESCRIPTOR, announced};
 use foreign_types::{ForeignType, ForeignTypeRef};
 use openssl::error::ErrorStack;
 use openssl::nid::Nid;
-use openssl::pkey::{HasParams, PKeyRef};
+use openssl::pkey::{HasParams, PKeyRef, Private};
+use openssl::pkey_ctx::PkeyCtx;
 use openssl::provider::Provider;
 use openssl::ssl::{SslCipher, SslCipherRef, SslContextBuilder, SslMode, SslRef, SslSessionRef};
 use openssl::stack::StackRef;
 use openssl::x509::store::X509StoreBuilderRef;
-use openssl::x509::{X509, X509Crl, X509Ref, X509VerifyResult};
+use openssl::x509::{X509, X509Builder, X509Crl, X509Ref, X509VerifyResult};
 use openssl_sys::{OSSL_LIB_CTX, OSSL_PARAM, OSSL_PROVIDER};
 use std::collections::BTreeSet;
 use std::ffi::{CStr, c_char, c_int, c_long, c_uchar, c_ulong, c_void};
@@ -237,6 +238,32 @@ pub(crate) fn client_certificate_was_requested(ssl: &SslRef) -> bool {
         )
     };
     count > 0
+}
+
+/// `EVP_PKEY_CTX_new_from_name`: a context for keys of a kind that has a name only, as all have that came
+/// with OpenSSL 3.5. Fails where no provider has it.
+pub(crate) fn key_context(name: &CStr) -> Result<PkeyCtx<()>, ErrorStack> {
+    openssl_sys::init();
+    // SAFETY: the name is a string that outlives the call; null stands for the default library context
+    // and the default properties. The result is null or a context that nobody else has.
+    unsafe {
+        let context =
+            openssl_sys::EVP_PKEY_CTX_new_from_name(ptr::null_mut(), name.as_ptr(), ptr::null());
+        if context.is_null() { Err(ErrorStack::get()) } else { Ok(PkeyCtx::from_ptr(context)) }
+    }
+}
+
+/// `X509_sign` without a digest, for keys that sign the message itself (RFC 9881, section 3); the
+/// `openssl` crate asks for one.
+pub(crate) fn sign_without_digest(
+    certificate: X509Builder,
+    key: &PKeyRef<Private>,
+) -> Result<X509, ErrorStack> {
+    let certificate = certificate.build();
+    // SAFETY: both pointers are valid for the call, and null is a digest that OpenSSL allows here. The
+    // certificate may be changed: it was just built, and nobody else has it.
+    let length = unsafe { openssl_sys::X509_sign(certificate.as_ptr(), key.as_ptr(), ptr::null()) };
+    if length > 0 { Ok(certificate) } else { Err(ErrorStack::get()) }
 }
 
 /// `X509_V_ERR_CERT_REJECTED` (28): a rule of ours refused the certificate. The peer gets the alert

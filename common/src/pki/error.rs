@@ -91,6 +91,13 @@ pub enum PkiError {
         /// Which one: `the passphrase`. Never the text.
         what: &'static str,
     },
+    /// This OpenSSL, or the FIPS provider that it uses, does not have the algorithm.
+    Unavailable {
+        /// The algorithm's name: `ML-DSA-87`.
+        algorithm: &'static str,
+        /// OpenSSL's reasons.
+        source: ErrorStack,
+    },
     /// The validity is empty, or cannot be written into a certificate (RFC 5280, section 4.1.2.5:
     /// the years 0 to 9999).
     Validity {
@@ -163,6 +170,16 @@ impl PkiError {
             Self::Text { .. } => report
                 .explain("It contains a NUL character, at which other programs would cut it off.")
                 .remedy("Choose another text."),
+            Self::Unavailable { .. } => report
+                .explain(format!(
+                    "It came with OpenSSL 3.5, and under FIPS the provider has to have it, too. \
+                     This is {}.",
+                    openssl::version::version()
+                ))
+                .remedy(
+                    "Use a build with OpenSSL 3.5 or later (`--features vendored` makes one), or \
+                     another kind of key.",
+                ),
             Self::Validity { .. } => report
                 .explain("A certificate has to begin before it ends, within the years 0 to 9999.")
                 .remedy("Give a later end or an earlier beginning."),
@@ -186,7 +203,8 @@ impl PkiError {
             | Self::NotAuthority { .. }
             | Self::Parse { .. }
             | Self::Passphrase { .. }
-            | Self::Read { .. } => Exit::Configuration,
+            | Self::Read { .. }
+            | Self::Unavailable { .. } => Exit::Configuration,
             Self::Write { .. } => Exit::LocalIo,
             Self::Crypto { .. } => Exit::Unexpected,
         }
@@ -207,6 +225,7 @@ impl PkiError {
             Self::Read { .. } => "file-read",
             Self::SamePath { .. } => "same-path",
             Self::Text { .. } => "invalid-text",
+            Self::Unavailable { .. } => "algorithm-unavailable",
             Self::Validity { .. } => "invalid-validity",
             Self::Write { .. } => "file-write",
         }
@@ -219,6 +238,7 @@ impl PkiError {
             | Self::Crypto { .. }
             | Self::Name { .. }
             | Self::Text { .. }
+            | Self::Unavailable { .. }
             | Self::Validity { .. } => None,
             Self::KeyMismatch { certificate, .. } => Some(certificate),
             Self::EncryptedKey { path }
@@ -261,6 +281,7 @@ impl PkiError {
             Self::Read { path, .. } => format!("cannot read {}", path.display()),
             Self::SamePath { path } => format!("{} is used twice", path.display()),
             Self::Text { what } => format!("{what} cannot be used"),
+            Self::Unavailable { algorithm, .. } => format!("this OpenSSL has no {algorithm}"),
             Self::Validity { not_before, not_after } => {
                 format!("the validity from {not_before:.0} to {not_after:.0} is not possible")
             }
@@ -278,7 +299,7 @@ impl fmt::Display for PkiError {
 impl std::error::Error for PkiError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Crypto { source, .. } => Some(source),
+            Self::Crypto { source, .. } | Self::Unavailable { source, .. } => Some(source),
             Self::Parse { source, .. } => source.as_ref().map(|source| source as _),
             Self::Read { source, .. } | Self::Write { source, .. } => Some(source),
             Self::AuthorityEnded { .. }

@@ -42,10 +42,10 @@ pub struct CertificateFacts {
     /// The end, likewise. `9999-12-31T23:59:59Z` means that there is none (RFC 5280, section
     /// 4.1.2.5).
     pub not_after: Option<String>,
-    /// The kind and size of the public key: `EC P-256`, `RSA 3072`, `Ed25519`; for others the name
+    /// The kind and size of the public key: `EC P-256`, `RSA 3072`, `Ed25519`, `ML-DSA-87`; for others the name
     /// or the number of the algorithm.
     pub key: String,
-    /// The signature algorithm: `ecdsa-with-SHA256`, `sha256WithRSAEncryption`.
+    /// The signature algorithm: `ecdsa-with-SHA256`, `sha256WithRSAEncryption`, `ML-DSA-87`.
     pub signature_algorithm: String,
     /// Whether the basic constraints say `CA:TRUE`.
     pub is_ca: bool,
@@ -90,7 +90,7 @@ impl CertificateFacts {
             not_before: not_before.map(rfc3339),
             not_after: not_after.map(rfc3339),
             key: key(certificate, spki.as_deref()),
-            signature_algorithm: certificate.signature_algorithm().object().to_string(),
+            signature_algorithm: signature_algorithm(certificate),
             is_ca: values(extensions, BASIC_CONSTRAINTS).any(is_ca),
             key_usage: values(extensions, KEY_USAGE).flat_map(key_usage).collect(),
             extended_key_usage: values(extensions, EXTENDED_KEY_USAGE).flat_map(purposes).collect(),
@@ -308,12 +308,29 @@ fn key(certificate: &X509Ref, spki: Option<&[u8]>) -> String {
         "1.3.101.111" => "X448".to_owned(),
         "1.3.101.112" => "Ed25519".to_owned(),
         "1.3.101.113" => "Ed448".to_owned(),
-        // FIPS 204; OpenSSL knows them by name from 3.5 on.
-        "2.16.840.1.101.3.4.3.17" => "ML-DSA-44".to_owned(),
-        "2.16.840.1.101.3.4.3.18" => "ML-DSA-65".to_owned(),
-        "2.16.840.1.101.3.4.3.19" => "ML-DSA-87".to_owned(),
-        _ => object_name(&oid, Nid::long_name),
+        other => match ml_dsa(other) {
+            Some(name) => name.to_owned(),
+            None => object_name(other, Nid::long_name),
+        },
     }
+}
+
+/// The algorithms of FIPS 204, each for the key and for its signatures (RFC 9881, section 2). OpenSSL
+/// has names for them from 3.5 on.
+pub(super) const ML_DSA: [(&str, &str); 3] = [
+    ("2.16.840.1.101.3.4.3.17", "ML-DSA-44"),
+    ("2.16.840.1.101.3.4.3.18", "ML-DSA-65"),
+    ("2.16.840.1.101.3.4.3.19", "ML-DSA-87"),
+];
+
+fn ml_dsa(oid: &str) -> Option<&'static str> {
+    ML_DSA.into_iter().find(|(number, _)| *number == oid).map(|(_, name)| name)
+}
+
+/// By OpenSSL's name, or the number where it has none.
+fn signature_algorithm(certificate: &X509Ref) -> String {
+    let name = certificate.signature_algorithm().object().to_string();
+    ml_dsa(&name).map_or(name, str::to_owned)
 }
 
 /// The names of FIPS 186-5 where there are some, else OpenSSL's.

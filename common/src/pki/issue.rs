@@ -1,6 +1,6 @@
 //! Issuing a leaf certificate: the request, and what comes out of it.
 
-use super::authority::{Authority, KeyAlgorithm, add, digest};
+use super::authority::{Authority, KeyAlgorithm, add};
 use super::error::crypto;
 use super::files::{Output, Overwrite, write_together};
 use super::name::{COMMON_NAME_MAX, LeafName, Usage};
@@ -171,9 +171,9 @@ pub(super) fn issue(authority: &Authority, request: &LeafRequest) -> Result<Issu
     let key = request.key_algorithm.generate()?;
     let subject = template::subject(common_name.as_deref())?;
     let mut certificate = template::builder(&subject, issuer.subject_name(), &key, validity)?;
-    (|| {
+    let certificate = (|| {
         add_extensions(&mut certificate, issuer, request, common_name.is_none())?;
-        certificate.sign(authority.key(), digest(authority.key()))
+        template::sign(certificate, authority.key())
     })()
     .map_err(crypto("signing a certificate"))?;
     let (roots, chain) = authority
@@ -181,7 +181,7 @@ pub(super) fn issue(authority: &Authority, request: &LeafRequest) -> Result<Issu
         .iter()
         .cloned()
         .partition(|certificate| is_self_issued(certificate));
-    Ok(Issued { certificate: certificate.build(), chain, roots, key })
+    Ok(Issued { certificate, chain, roots, key })
 }
 
 fn add_extensions(

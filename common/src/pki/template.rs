@@ -2,13 +2,15 @@
 
 use super::PkiError;
 use super::error::crypto;
+use crate::ffi;
 use jiff::{SignedDuration, Timestamp};
 use openssl::asn1::Asn1Time;
 use openssl::bn::{BigNum, MsbOption};
 use openssl::error::ErrorStack;
+use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
-use openssl::pkey::{PKeyRef, Private};
-use openssl::x509::{X509Builder, X509Name, X509NameRef};
+use openssl::pkey::{Id, KeyType, PKeyRef, Private};
+use openssl::x509::{X509, X509Builder, X509Name, X509NameRef};
 
 /// How long before now a certificate begins by default: 1 hour.
 ///
@@ -57,6 +59,40 @@ pub(super) fn subject(common_name: Option<&str>) -> Result<X509Name, PkiError> {
         Ok(name.build())
     })()
     .map_err(crypto("making a subject"))
+}
+
+/// Signs what has been built.
+pub(super) fn sign(
+    mut certificate: X509Builder,
+    key: &PKeyRef<Private>,
+) -> Result<X509, ErrorStack> {
+    match digest(key) {
+        Some(digest) => {
+            certificate.sign(key, digest)?;
+            Ok(certificate.build())
+        }
+        None => ffi::sign_without_digest(certificate, key),
+    }
+}
+
+/// The digest to sign with: as strong as the key, so SHA-256 for P-256 and RSA, SHA-384 for P-384. None
+/// for ML-DSA, which signs the message itself (RFC 9881, section 3).
+fn digest(key: &PKeyRef<Private>) -> Option<MessageDigest> {
+    if is_ml_dsa(key) {
+        return None;
+    }
+    Some(match (key.id(), key.bits()) {
+        (Id::EC, 257..=384) => MessageDigest::sha384(),
+        (Id::EC, 385..) => MessageDigest::sha512(),
+        _ => MessageDigest::sha256(),
+    })
+}
+
+/// Whether this is a key of FIPS 204, of any size. Such a key has no [`Id`].
+pub(super) fn is_ml_dsa(key: &PKeyRef<Private>) -> bool {
+    [KeyType::ML_DSA_44, KeyType::ML_DSA_65, KeyType::ML_DSA_87]
+        .into_iter()
+        .any(|kind| key.is_a(kind))
 }
 
 /// 0000-01-01T00:00:00Z in seconds before 1970: a year has four digits and no sign (RFC 5280, section

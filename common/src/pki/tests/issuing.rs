@@ -4,11 +4,15 @@ use super::*;
 use std::fs;
 
 #[test]
-fn openssl_verifies_leaves_of_every_algorithm_under_every_algorithm() {
-    for issuer in KeyAlgorithm::ALL {
+fn openssl_verifies_leaves_of_every_algorithm_and_under_every_algorithm() {
+    for issuer in CLASSICAL {
         let directory = TempDir::new().unwrap();
         let authority = authority_in(&directory, issuer);
-        for leaf in KeyAlgorithm::ALL {
+        // RSA keys take their time, and one kind of pair of each is enough.
+        let leaves = CLASSICAL
+            .into_iter()
+            .filter(|leaf| issuer == KeyAlgorithm::P256 || *leaf == KeyAlgorithm::P256);
+        for leaf in leaves {
             let request = LeafRequest::server(["localhost", "*.example.org", "127.0.0.1", "::1"])
                 .unwrap()
                 .key_algorithm(leaf);
@@ -37,7 +41,9 @@ fn openssl_verifies_leaves_of_every_algorithm_under_every_algorithm() {
                 match issuer {
                     KeyAlgorithm::P256 => "ecdsa-with-SHA256",
                     KeyAlgorithm::P384 => "ecdsa-with-SHA384",
-                    KeyAlgorithm::Rsa3072 => "sha256WithRSAEncryption",
+                    KeyAlgorithm::P521 => "ecdsa-with-SHA512",
+                    KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => "sha256WithRSAEncryption",
+                    KeyAlgorithm::MlDsa87 => "ML-DSA-87",
                 }
             );
             assert_eq!(
@@ -45,7 +51,10 @@ fn openssl_verifies_leaves_of_every_algorithm_under_every_algorithm() {
                 match leaf {
                     KeyAlgorithm::P256 => "EC P-256",
                     KeyAlgorithm::P384 => "EC P-384",
+                    KeyAlgorithm::P521 => "EC P-521",
                     KeyAlgorithm::Rsa3072 => "RSA 3072",
+                    KeyAlgorithm::Rsa4096 => "RSA 4096",
+                    KeyAlgorithm::MlDsa87 => "ML-DSA-87",
                 }
             );
         }

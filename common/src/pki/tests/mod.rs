@@ -3,6 +3,7 @@
 mod authorities;
 mod inspecting;
 mod issuing;
+mod post_quantum;
 mod writing;
 
 use super::*;
@@ -10,6 +11,15 @@ use jiff::{SignedDuration, Timestamp};
 use std::path::Path;
 use std::process::{Command, Output};
 use tempfile::TempDir;
+
+/// The kinds that every OpenSSL 3 has, the program among the peers included.
+const CLASSICAL: [KeyAlgorithm; 5] = [
+    KeyAlgorithm::P256,
+    KeyAlgorithm::P384,
+    KeyAlgorithm::P521,
+    KeyAlgorithm::Rsa3072,
+    KeyAlgorithm::Rsa4096,
+];
 
 /// An authority in files, as the programs use it.
 fn authority_in(directory: &TempDir, algorithm: KeyAlgorithm) -> Authority {
