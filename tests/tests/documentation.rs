@@ -36,25 +36,32 @@ fn the_table_of_exit_codes_is_complete() {
 #[test]
 fn the_table_of_policies_says_what_the_code_has() {
     let table: Vec<_> = rows("TLS policies").collect();
-    for (column, policy) in [(1, Policy::Intermediate), (2, Policy::Modern)] {
-        let parameters = policy.parameters().unwrap();
-        let source = table.iter().find(|row| row[0] == "source").unwrap()[column];
-        assert!(parameters.source.starts_with(source), "{source}");
-        let protocols = table.iter().find(|row| row[0] == "protocols").unwrap()[column];
-        assert_eq!(protocols.contains("1.2"), !parameters.ciphers.is_empty());
-        let keys = table.iter().find(|row| row[0] == "an end's own key").unwrap()[column];
-        assert_eq!(keys.contains("RSA"), parameters.rsa_bits.is_some());
-        let days = table.iter().find(|row| row[0].starts_with("longest")).unwrap()[column];
-        assert_eq!(days, format!("{} days", parameters.lifetime_days));
+    let row = |name: &str| table.iter().find(|row| row[0].starts_with(name)).unwrap();
+    let columns =
+        [Policy::Intermediate, Policy::Modern, Policy::Fips, Policy::Cnsa1, Policy::Cnsa2];
+    for (column, policy) in (1..).zip(columns) {
+        let parameters = policy.parameters();
+        assert!(parameters.source.starts_with(row("source")[column]), "{policy}");
+        assert_eq!(row("protocols")[column].contains("1.2"), !parameters.ciphers.is_empty());
+        let keys = row("an end's own key")[column];
+        assert_eq!(keys.contains("RSA"), parameters.keys.rsa_bits.is_some(), "{policy}");
+        let names = [("P-256", "prime256v1"), ("P-384", "secp384r1"), ("P-521", "secp521r1")];
+        for (shown, name) in names {
+            let curves = parameters.keys.curves.iter().filter_map(|nid| nid.short_name().ok());
+            assert_eq!(keys.contains(shown), curves.into_iter().any(|it| it == name), "{policy}");
+        }
+        assert!(parameters.keys.ml_dsa.iter().all(|set| keys.contains(set)), "{policy}");
+        let days = parameters.lifetime_days.map_or("–".to_owned(), |days| format!("{days} days"));
+        assert_eq!(row("longest")[column], days, "{policy}");
+        let required = parameters.extended_master_secret;
+        assert_eq!(row("extended master")[column] == "required", required, "{policy}");
+        let groups = row("groups")[column];
+        for group in parameters.groups {
+            let shown = names.iter().find(|(_, name)| *name == group.name);
+            let shown = shown.map_or(group.name, |(shown, _)| shown);
+            assert!(groups.contains(shown), "{policy}: {shown} in {groups}");
+        }
     }
-    let groups = Policy::Intermediate.parameters().unwrap().groups;
-    let row = table.iter().find(|row| row[0] == "groups").unwrap()[1];
-    let shown = |name: &str| match name {
-        "prime256v1" => "P-256".to_owned(),
-        "secp384r1" => "P-384".to_owned(),
-        name => name.to_owned(),
-    };
-    assert!(groups.iter().all(|group| row.contains(&shown(group.name))), "{row}");
 }
 
 #[test]

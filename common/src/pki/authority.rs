@@ -7,8 +7,10 @@ use super::read::{read_certificates, read_private_key};
 use super::template::{self, CLOCK_SKEW};
 use super::{CertificateFacts, PkiError, inspect, name};
 use crate::ffi;
+use crate::tls::Policy;
 use jiff::{SignedDuration, Timestamp};
 use openssl::error::ErrorStack;
+use openssl::nid::Nid;
 use openssl::pkey::{Id, PKey, PKeyRef, Private};
 use openssl::pkey_ctx::PkeyCtx;
 use openssl::x509::extension::{BasicConstraints, KeyUsage, SubjectKeyIdentifier};
@@ -41,6 +43,18 @@ impl KeyAlgorithm {
     /// Every kind.
     pub const ALL: [Self; 6] =
         [Self::P256, Self::P384, Self::P521, Self::Rsa3072, Self::Rsa4096, Self::MlDsa87];
+
+    /// The kind that a policy allows for an end's own certificate: the usual one if it does.
+    pub fn for_policy(policy: Policy) -> Self {
+        let curves = policy.parameters().keys.curves;
+        if curves.contains(&Nid::X9_62_PRIME256V1) {
+            Self::P256
+        } else if curves.contains(&Nid::SECP384R1) {
+            Self::P384
+        } else {
+            Self::MlDsa87
+        }
+    }
 
     /// The name on the command line: `p256`, `p384`, `p521`, `rsa3072`, `rsa4096`, `mldsa87`.
     pub const fn name(self) -> &'static str {

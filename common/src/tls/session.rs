@@ -95,6 +95,9 @@ impl fmt::Display for TlsSession {
         if self.resumed {
             f.write_str(", resumed")?;
         }
+        if let Some(module) = &self.fips {
+            write!(f, ", {} {}", module.name, module.version)?;
+        }
         Ok(())
     }
 }

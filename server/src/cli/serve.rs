@@ -134,7 +134,7 @@ impl ServeArgs {
             let dir = self.state_dir.clone().map_or_else(state::default_dir, Ok)?;
             // What is told to others must mean the same in their directory.
             let dir = std::path::absolute(&dir).unwrap_or(dir);
-            let state = State::prepare(&dir, addresses)?;
+            let state = State::prepare(&dir, addresses, self.policy)?;
             builder = builder.identity_pem(&state.cert, &state.key);
             Some(state)
         } else {

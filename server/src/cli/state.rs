@@ -6,10 +6,11 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 use sealpair_common::exit::Exit;
 use sealpair_common::pki::{
-    Authority, AuthorityOptions, CertificateFacts, LeafRequest, Overwrite, PkiError, Renewal, files,
+    Authority, AuthorityOptions, CertificateFacts, KeyAlgorithm, LeafRequest, Overwrite, PkiError,
+    Renewal, files,
 };
 use sealpair_common::report::Report;
-use sealpair_common::tls::Identity;
+use sealpair_common::tls::{Identity, Policy};
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -50,19 +51,32 @@ pub(crate) fn default_dir() -> Result<PathBuf, Report> {
 impl State {
     /// Makes what is missing in the directory, and renews the certificate when it is due or lacks a
     /// name. The directory is locked until [`State::unlock`].
-    pub(crate) fn prepare(dir: &Path, addresses: &[SocketAddr]) -> Result<Self, Report> {
-        files::create_directory(dir).map_err(|error| error.report())?;
+    ///
+    /// A policy that does not allow the usual key has an authority of its own, in a directory of its own
+    /// below: the usual one stays what its clients trust.
+    pub(crate) fn prepare(
+        dir: &Path,
+        addresses: &[SocketAddr],
+        policy: Policy,
+    ) -> Result<Self, Report> {
+        let algorithm = KeyAlgorithm::for_policy(policy);
+        let dir = match algorithm == KeyAlgorithm::default() {
+            true => dir.to_owned(),
+            false => dir.join(algorithm.name()),
+        };
+        files::create_directory(&dir).map_err(|error| error.report())?;
         let state = Self {
             ca: dir.join("ca.pem"),
             ca_key: dir.join("ca.key"),
             cert: dir.join("server.pem"),
             key: dir.join("server.key"),
-            lock: Some(lock(dir)?),
+            lock: Some(lock(&dir)?),
         };
-        let authority = state.authority().map_err(|error| error.report())?;
+        let authority = state.authority(algorithm).map_err(|error| error.report())?;
         let names = names(addresses);
         if !state.is_current(&authority, &names) {
             let request = LeafRequest::server(&names).map_err(|error| error.report())?;
+            let request = request.key_algorithm(algorithm);
             authority
                 .issue(&request)
                 .and_then(|issued| issued.save(&state.cert, &state.key, Overwrite::Replace))
@@ -78,11 +92,12 @@ impl State {
         self.lock = None;
     }
 
-    fn authority(&self) -> Result<Authority, PkiError> {
+    fn authority(&self, algorithm: KeyAlgorithm) -> Result<Authority, PkiError> {
         if self.ca.exists() || self.ca_key.exists() {
             return Authority::load(&self.ca, &self.ca_key);
         }
-        let authority = Authority::create(&AuthorityOptions::new())?;
+        let options = AuthorityOptions::new().key_algorithm(algorithm);
+        let authority = Authority::create(&options)?;
         authority.save(&self.ca, &self.ca_key, Overwrite::Refuse)?;
         log::info!("made a certificate authority: {}", self.ca.display());
         Ok(authority)
