@@ -372,7 +372,7 @@ impl Check {
     }
 }
 
-const KEY_TYPE_HELP: &str = "Kind of the new key";
+const KEY_TYPE_HELP: &str = "Kind of the new key; mldsa87 takes OpenSSL 3.5 or later";
 
 /// A hundred years at most, which no date overflows.
 fn days() -> RangedI64ValueParser<u32> {

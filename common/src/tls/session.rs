@@ -143,6 +143,68 @@ fn scheme(nids: SignatureNids, key: Option<Id>) -> Option<String> {
         Nid::RSASSAPSS if key == Some(Id::RSA_PSS) => format!("rsa_pss_pss_{bits}"),
         Nid::RSASSAPSS => format!("rsa_pss_rsae_{bits}"),
         Nid::RSAENCRYPTION => format!("rsa_pkcs1_{bits}"),
-        other => other.short_name().ok()?.to_ascii_lowercase(),
+        other => {
+            let name = other.short_name().ok()?.to_ascii_lowercase();
+            // OpenSSL names the key (RFC 9881), TLS the scheme: mldsa87.
+            match name.strip_prefix("id-ml-dsa-") {
+                Some(size) => format!("mldsa{size}"),
+                None => name,
+            }
+        }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pki::{Authority, AuthorityOptions, KeyAlgorithm, LeafRequest, PkiError};
+    use openssl::ssl::{Ssl, SslContext, SslMethod};
+    use std::os::unix::net::UnixStream;
+    use std::thread;
+
+    /// A handshake with a certificate of this kind, as both ends see it. Without a policy, because these
+    /// are not about what one allows.
+    fn handshake(issued: &crate::pki::Issued) -> [TlsSession; 2] {
+        let mut context = SslContext::builder(SslMethod::tls_server()).unwrap();
+        context.set_certificate(issued.certificate()).unwrap();
+        context.set_private_key(issued.key()).unwrap();
+        let server = Ssl::new(&context.build()).unwrap();
+        let context = SslContext::builder(SslMethod::tls_client()).unwrap();
+        let client = Ssl::new(&context.build()).unwrap();
+        let (near, far) = UnixStream::pair().unwrap();
+        thread::scope(|scope| {
+            let server = scope.spawn(|| {
+                let stream = server.accept(far).unwrap();
+                TlsSession::of(stream.ssl(), Side::Server, false)
+            });
+            let stream = client.connect(near).unwrap();
+            let session = TlsSession::of(stream.ssl(), Side::Client, false);
+            [session, server.join().unwrap()]
+        })
+    }
+
+    #[test]
+    fn both_ends_name_the_scheme_of_every_kind_of_key() {
+        let authority = Authority::create(&AuthorityOptions::new()).unwrap();
+        for algorithm in KeyAlgorithm::ALL {
+            let request = LeafRequest::server(["localhost"]).unwrap().key_algorithm(algorithm);
+            let issued = match authority.issue(&request) {
+                Err(PkiError::Unavailable { .. }) if algorithm == KeyAlgorithm::MlDsa87 => {
+                    assert!(openssl::version::number() < 0x3050_0000);
+                    continue;
+                }
+                issued => issued.unwrap(),
+            };
+            let expected = match algorithm {
+                KeyAlgorithm::P256 => "ecdsa_secp256r1_sha256",
+                KeyAlgorithm::P384 => "ecdsa_secp384r1_sha384",
+                KeyAlgorithm::P521 => "ecdsa_secp521r1_sha512",
+                KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => "rsa_pss_rsae_sha256",
+                KeyAlgorithm::MlDsa87 => "mldsa87",
+            };
+            for session in handshake(&issued) {
+                assert_eq!(session.signature.as_deref(), Some(expected), "{algorithm}");
+            }
+        }
+    }
 }

@@ -42,6 +42,37 @@ pub fn openssl() -> Run {
     Run::new(Command::new(find("openssl", "openssl")))
 }
 
+/// The `openssl` program that scripts/peer-openssl makes available: 3.5 or later, with the algorithms of
+/// FIPS 203 and 204.
+///
+/// # Panics
+///
+/// When that has not been done.
+#[track_caller]
+pub fn newer_openssl() -> Run {
+    Run::new(Command::new(prepared("peer-openssl/bin/openssl", "scripts/peer-openssl")))
+}
+
+/// The variables that make OpenSSL use the FIPS provider that scripts/fips-provider makes available, and
+/// nothing else.
+///
+/// # Panics
+///
+/// When that has not been done.
+#[track_caller]
+pub fn fips_settings() -> [(&'static str, PathBuf); 2] {
+    let settings = prepared("fips-provider/openssl.cnf", "scripts/fips-provider");
+    [("OPENSSL_MODULES", settings.with_file_name("modules")), ("OPENSSL_CONF", settings)]
+}
+
+/// What a script has put under `target`, whichever target directory this test was built in.
+#[track_caller]
+fn prepared(path: &str, script: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target").join(path);
+    assert!(path.exists(), "{} is missing: run {script}, as scripts/test does", path.display());
+    path
+}
+
 /// A program of `tests/python`, run by the Python that scripts/test equips with tlslite-ng.
 ///
 /// # Panics
@@ -86,14 +117,14 @@ impl SealpairServer {
     #[track_caller]
     pub fn s_client(&self) -> Run {
         let address = self.address().to_string();
-        s_client(&address, &self.ca())
+        s_client(openssl(), &address, &self.ca())
     }
 }
 
-/// `openssl s_client`; a certificate that does not verify is an error.
+/// `s_client` of this `openssl`; a certificate that does not verify is an error.
 #[track_caller]
-pub fn s_client(address: &str, ca: &Path) -> Run {
-    openssl()
+pub fn s_client(openssl: Run, address: &str, ca: &Path) -> Run {
+    openssl
         .args(["s_client", "-connect", address, "-servername", "localhost"])
         .args(["-verify_hostname", "localhost", "-verify_return_error", "-CAfile"])
         .arg(ca)

@@ -2,7 +2,7 @@
 
 use super::openssl;
 use crate::pki::Credentials;
-use crate::program::Running;
+use crate::program::{Run, Running};
 use crate::waiting::settles_at;
 use std::path::Path;
 
@@ -18,7 +18,13 @@ impl OpensslServer {
     /// `-Verify 1 -CAfile …`.
     #[track_caller]
     pub fn start(credentials: &Credentials, root: &Path, more: &[&str]) -> Self {
-        let mut process = openssl()
+        Self::start_with(openssl(), credentials, root, more)
+    }
+
+    /// The same of another `openssl` program.
+    #[track_caller]
+    pub fn start_with(openssl: Run, credentials: &Credentials, root: &Path, more: &[&str]) -> Self {
+        let mut process = openssl
             .current_dir(root)
             .args(["s_server", "-accept", "127.0.0.1:0", "-WWW", "-cert"])
             .arg(&credentials.cert)
