@@ -303,12 +303,6 @@ pub(crate) fn certificate_signature(certificate: &X509Ref) -> Option<SignatureNi
     (kind != 0).then(|| SignatureNids { kind: Nid::from_raw(kind), digest: Nid::from_raw(digest) })
 }
 
-/// `EVP_PKEY_is_a`: whether a key is of the kind with this name.
-pub(crate) fn key_is_a<T: HasParams>(key: &PKeyRef<T>, name: &CStr) -> bool {
-    // SAFETY: both pointers are valid for the call.
-    unsafe { openssl_sys::EVP_PKEY_is_a(key.as_ptr(), name.as_ptr()) == 1 }
-}
-
 /// `EVP_PKEY_get0_provider`: the name of the provider that holds a key.
 pub(crate) fn key_provider<T: HasParams>(key: &PKeyRef<T>) -> Option<String> {
     // SAFETY: the key is valid, and the provider lives as long as the key.

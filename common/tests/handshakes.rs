@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use jiff::{SignedDuration, Timestamp};
+use openssl::ssl::{Ssl, SslContext, SslMethod};
 use sealpair_common::exit::Exit;
 use sealpair_common::pki::{Authority, AuthorityOptions, Issued, KeyAlgorithm, LeafRequest};
 use sealpair_common::tls::{
@@ -24,7 +25,12 @@ struct Pki {
 
 impl Pki {
     fn new() -> Self {
-        Self { authority: Authority::create(&AuthorityOptions::new()).unwrap() }
+        Self::of(KeyAlgorithm::default())
+    }
+
+    fn of(algorithm: KeyAlgorithm) -> Self {
+        let options = AuthorityOptions::new().key_algorithm(algorithm);
+        Self { authority: Authority::create(&options).unwrap() }
     }
 
     fn trust(&self) -> Trust {
@@ -103,6 +109,106 @@ fn refusal(server: &ServerTls, client: &ClientTls, name: &str) -> Failure {
     meet(server, client, name).0.unwrap_err()
 }
 
+/// What our client says to a server without any rules of its own: ours would not start with such a
+/// certificate.
+fn refusal_of(identity: &Identity, client: &ClientTls) -> Failure {
+    let mut context = SslContext::builder(SslMethod::tls_server()).unwrap();
+    context.set_security_level(0);
+    context.set_certificate(identity.certificate()).unwrap();
+    context.set_private_key(identity.key()).unwrap();
+    for issuer in identity.chain() {
+        context.add_extra_chain_cert(issuer.clone()).unwrap();
+    }
+    let (near, far) = sockets();
+    let ssl = Ssl::new(&context.build()).unwrap();
+    let serving = thread::spawn(move || {
+        let _ = ssl.accept(&*far);
+        linger(&far, PATIENCE);
+    });
+    let name = ServerName::parse("localhost").unwrap();
+    let failure = client.connect(near, &name, Patience::for_next(PATIENCE)).unwrap_err();
+    serving.join().unwrap();
+    failure
+}
+
+#[test]
+fn what_a_policy_does_not_allow_is_refused_when_loaded_and_when_presented() {
+    let usual = Pki::new();
+    let days = |days: i64| {
+        let end = Timestamp::now() + SignedDuration::from_hours(24 * days);
+        LeafRequest::server(["localhost"]).unwrap().not_after(end)
+    };
+    let cases = [
+        (&usual, Policy::Intermediate, days(367), "valid for 367 days"),
+        (&usual, Policy::Modern, days(91), "valid for 91 days"),
+        (
+            &usual,
+            Policy::Modern,
+            days(9).key_algorithm(KeyAlgorithm::Rsa3072),
+            "an RSA key of 3072",
+        ),
+        (&usual, Policy::Intermediate, days(9).key_algorithm(KeyAlgorithm::P521), "secp521r1"),
+        (&usual, Policy::Cnsa1, days(9).key_algorithm(KeyAlgorithm::P384), "the curve prime256v1"),
+    ];
+    for (pki, policy, request, words) in cases {
+        let issued = pki.authority.issue(&request).unwrap();
+        let issuer = vec![pki.authority.certificate().to_owned()];
+        let (leaf, key) = (issued.certificate().to_owned(), issued.key().to_owned());
+        let identity = Identity::from_parts(leaf, issuer, key, "test").unwrap();
+        let client = pki.client().policy(policy).build().unwrap();
+        let failure = refusal_of(&identity, &client);
+        assert_eq!(failure.exit(), Exit::CertificateUnfit, "{failure}");
+        let found = failure.to_string();
+        assert!(found.contains(words) && found.contains(policy.name()), "{found}");
+        let loaded = ServerTls::builder().policy(policy).identity(identity).build().unwrap_err();
+        assert_eq!(loaded.report().exit(), Exit::Configuration);
+        let signed = "signed with ecdsa-with-SHA256";
+        assert!(
+            loaded.to_string().contains(words) || loaded.to_string().contains(signed),
+            "{loaded}"
+        );
+    }
+    // A certificate that is exactly as long as allowed, dated back by an hour as ours are.
+    let good = ServerTls::builder().policy(Policy::Modern).identity(usual.issue(&days(90))).build();
+    meet(&good.unwrap(), &usual.client().policy(Policy::Modern).build().unwrap(), "localhost")
+        .0
+        .unwrap();
+}
+
+#[test]
+fn a_certificate_for_the_other_end_is_refused_when_loaded() {
+    let pki = Pki::new();
+    let client = pki.issue(&LeafRequest::client(["alice"]).unwrap());
+    let server = pki.issue(&LeafRequest::server(["localhost"]).unwrap());
+    let refused = ServerTls::builder().identity(client).build().unwrap_err();
+    assert!(refused.to_string().contains("server authentication"), "{refused}");
+    let refused = pki.client().identity(server).build().unwrap_err();
+    assert!(refused.to_string().contains("client authentication"), "{refused}");
+    assert_eq!(refused.report().exit(), Exit::Configuration);
+}
+
+#[test]
+fn who_has_nothing_in_common_reads_what_both_sides_have() {
+    let p384 = Pki::of(KeyAlgorithm::P384);
+    let request = LeafRequest::server(["localhost"]).unwrap().key_algorithm(KeyAlgorithm::P384);
+    let server =
+        ServerTls::builder().policy(Policy::Cnsa1).identity(p384.issue(&request)).build().unwrap();
+    let (near, far) = sockets();
+    let serving = thread::spawn(move || accept(&server, far).unwrap_err());
+    // A client with one group that the server does not take.
+    let mut context = SslContext::builder(SslMethod::tls_client()).unwrap();
+    context.set_groups_list("X25519:P-256").unwrap();
+    let connected = Ssl::new(&context.build()).unwrap().connect(&*near);
+    assert!(connected.is_err());
+    drop(connected);
+    near.shutdown(Shutdown::Both).unwrap();
+    let failure = serving.join().unwrap();
+    assert_eq!(failure.reason(), Reason::NoSharedParameters, "{failure}");
+    let text = failure.to_string();
+    assert!(text.contains("the client offers X25519, secp256r1; TLS_AES_256_GCM_SHA384"), "{text}");
+    assert!(text.contains("we take secp384r1; TLS_AES_256_GCM_SHA384"), "{text}");
+}
+
 #[test]
 fn both_policies_agree_and_report_the_same_facts() {
     let pki = Pki::new();
@@ -154,8 +260,7 @@ fn certificates_are_refused_by_rule_and_depth() {
         (LeafRequest::client(["localhost"]).unwrap(), Exit::CertificateUnfit),
     ];
     for (request, exit) in cases {
-        let server = ServerTls::builder().identity(pki.issue(&request)).build().unwrap();
-        let failure = refusal(&server, &client, "localhost");
+        let failure = refusal_of(&pki.issue(&request), &client);
         assert_eq!(failure.exit(), exit, "{failure}");
         assert_eq!(failure.verdict().unwrap().depth(), 0);
         assert!(failure.verdict().unwrap().certificate().is_some());
@@ -175,12 +280,14 @@ fn strangers_are_refused_and_the_server_learns_why() {
 #[test]
 fn a_self_signed_certificate_is_told_apart() {
     let pki = Pki::new();
-    let root = Authority::create(&AuthorityOptions::new().common_name("localhost")).unwrap();
+    let soon = Timestamp::now() + SignedDuration::from_hours(24);
+    let options = AuthorityOptions::new().common_name("localhost").not_after(soon);
+    let root = Authority::create(&options).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let (cert, key) = (dir.path().join("ca.pem"), dir.path().join("ca.key"));
     root.save(&cert, &key, sealpair_common::pki::Overwrite::Refuse).unwrap();
-    let server = ServerTls::builder().identity_pem(&cert, &key).build().unwrap();
-    let failure = refusal(&server, &pki.client().build().unwrap(), "localhost");
+    let identity = Identity::from_pem_files(&cert, &key, None).unwrap();
+    let failure = refusal_of(&identity, &pki.client().build().unwrap());
     assert_eq!(failure.reason(), Reason::PeerCertificateSelfSigned, "{failure}");
 }
 

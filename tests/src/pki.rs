@@ -199,9 +199,18 @@ impl Pki {
 
     /// A good server certificate and its key as PKCS#12.
     pub fn server_pkcs12(&self, passphrase: &str) -> PathBuf {
-        let issued = self.authority.issue(&LeafRequest::server(NAMES).unwrap()).unwrap();
+        self.pkcs12(&LeafRequest::server(NAMES).unwrap(), passphrase)
+    }
+
+    /// A good client certificate and its key as PKCS#12.
+    pub fn client_pkcs12(&self, passphrase: &str) -> PathBuf {
+        self.pkcs12(&LeafRequest::client(["carol"]).unwrap(), passphrase)
+    }
+
+    fn pkcs12(&self, request: &LeafRequest, passphrase: &str) -> PathBuf {
+        let issued = self.authority.issue(request).unwrap();
         let passphrase = Passphrase::new(passphrase).unwrap();
-        self.write(".p12", issued.pkcs12(&passphrase, "server").unwrap())
+        self.write(".p12", issued.pkcs12(&passphrase, "friendly").unwrap())
     }
 
     /// A file with this content.

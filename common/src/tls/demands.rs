@@ -5,6 +5,7 @@
 use super::end::Side;
 use super::failure::Reason;
 use super::fips::Module;
+use super::groups::canonical_group;
 use super::offer::Offer;
 use crate::ffi;
 use openssl::error::ErrorStack;
@@ -71,29 +72,36 @@ impl Demands {
     /// What the two ends have to offer, when it was not the same; a client does not learn what the server
     /// has.
     pub(super) fn difference(&self, side: Side, ssl: &SslRef) -> String {
+        let groups: Vec<String> =
+            self.offer.groups().iter().map(|it| canonical_group(it)).collect();
         let suites: Vec<&str> = self.offer.all_suites().collect();
-        let own = format!("{}; {}", self.offer.groups().join(", "), suites.join(", "));
+        let own = format!("{}; {}", groups.join(", "), suites.join(", "));
         match side {
             Side::Client => format!("we offer {own}"),
             Side::Server => {
-                let (groups, suites) = (ffi::peer_groups(ssl), ffi::client_suites(ssl));
-                format!("the client offers {}; {}. We take {own}", listed(&groups), listed(&suites))
+                let groups: Vec<String> =
+                    ffi::peer_groups(ssl).iter().map(|it| canonical_group(it)).collect();
+                // What OpenSSL does not have enabled it leaves out.
+                let suites = ffi::client_suites(ssl);
+                let theirs = [listed(&groups), listed(&suites)];
+                let theirs: Vec<String> = theirs.into_iter().flatten().collect();
+                match theirs.is_empty() {
+                    true => format!("the client offers nothing that we know; we take {own}"),
+                    false => format!("the client offers {}; we take {own}", theirs.join("; ")),
+                }
             }
         }
     }
 }
 
 /// A client may offer hundreds; a line of text may not.
-fn listed(names: &[impl AsRef<str>]) -> String {
+fn listed(names: &[impl AsRef<str>]) -> Option<String> {
     const MOST: usize = 16;
     let mut text = names.iter().take(MOST).map(AsRef::as_ref).collect::<Vec<&str>>().join(", ");
-    if names.is_empty() {
-        text.push_str("nothing that we know");
-    }
     if names.len() > MOST {
         text.push_str(&format!(" and {} more", names.len() - MOST));
     }
-    text
+    (!names.is_empty()).then_some(text)
 }
 
 /// Whether a client's supported_versions (RFC 8446 section 4.2.1) has TLS 1.3, which needs no extended
@@ -136,8 +144,8 @@ mod tests {
     #[test]
     fn a_long_list_is_cut() {
         let names: Vec<String> = (0..20).map(|at| at.to_string()).collect();
-        assert!(listed(&names).ends_with("15 and 4 more"));
-        assert_eq!(listed(&names[..2]), "0, 1");
-        assert_eq!(listed(&[""; 0]), "nothing that we know");
+        assert!(listed(&names).unwrap().ends_with("15 and 4 more"));
+        assert_eq!(listed(&names[..2]).as_deref(), Some("0, 1"));
+        assert_eq!(listed(&[""; 0]), None);
     }
 }

@@ -7,12 +7,15 @@ use super::end::Side;
 use super::policy::{Keys, Parameters};
 use crate::ffi;
 use openssl::nid::Nid;
-use openssl::pkey::{Id, PKeyRef, Public};
+use openssl::pkey::{Id, KeyType, PKeyRef, Public};
 use openssl::x509::X509Ref;
-use std::ffi::CStr;
 
-/// The parameter sets of FIPS 204, as OpenSSL 3.5 names them.
-const ML_DSA: [&CStr; 3] = [c"ML-DSA-44", c"ML-DSA-65", c"ML-DSA-87"];
+/// The parameter sets of FIPS 204.
+const ML_DSA: [(KeyType, &str); 3] = [
+    (KeyType::ML_DSA_44, "ML-DSA-44"),
+    (KeyType::ML_DSA_65, "ML-DSA-65"),
+    (KeyType::ML_DSA_87, "ML-DSA-87"),
+];
 
 impl Parameters {
     /// Whether an end's own certificate may have this key.
@@ -140,10 +143,9 @@ impl Keys {
             Id::ED25519 => "an Ed25519 key".to_owned(),
             Id::ED448 => "an Ed448 key".to_owned(),
             Id::DSA => "a DSA key".to_owned(),
-            other => match ML_DSA.into_iter().find(|name| ffi::key_is_a(key, name)) {
-                Some(name) => {
-                    let name = name.to_string_lossy();
-                    if self.ml_dsa.contains(&&*name) {
+            other => match ML_DSA.into_iter().find(|(kind, _)| key.is_a(*kind)) {
+                Some((_, name)) => {
+                    if self.ml_dsa.contains(&name) {
                         return Ok(());
                     }
                     format!("an {name} key")
@@ -189,7 +191,9 @@ mod tests {
     use super::super::policy::Policy;
     use super::*;
     use openssl::ec::{EcGroup, EcKey};
+    use openssl::hash::MessageDigest;
     use openssl::pkey::PKey;
+    use openssl::x509::X509Builder;
 
     fn ec(curve: Nid) -> PKey<Public> {
         let group = EcGroup::from_curve_name(curve).unwrap();
@@ -219,5 +223,28 @@ mod tests {
         assert!(refusal.ends_with("ECDSA on P-256 or P-384 or RSA from 2048 bits"), "{refusal}");
         let refusal = Policy::Cnsa2.parameters().check_key(&key).unwrap_err();
         assert!(refusal.ends_with("allows ML-DSA-87"), "{refusal}");
+    }
+
+    #[test]
+    fn a_digest_that_is_not_allowed_is_named_but_a_roots_own_does_not_count() {
+        let group = EcGroup::from_curve_name(Nid::SECP384R1).unwrap();
+        let key = || PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
+        let (own, issuer) = (key(), key());
+        let signed = |by: &PKey<openssl::pkey::Private>, digest| {
+            let mut builder = X509Builder::new().unwrap();
+            builder.set_pubkey(&own).unwrap();
+            builder.sign(by, digest).unwrap();
+            builder.build()
+        };
+        let cnsa1 = Policy::Cnsa1.parameters();
+        cnsa1.check_signature(&signed(&issuer, MessageDigest::sha384())).unwrap();
+        let refusal = cnsa1.check_signature(&signed(&issuer, MessageDigest::sha256())).unwrap_err();
+        assert!(refusal.contains("ecdsa-with-SHA256"), "{refusal}");
+        assert!(refusal.ends_with("allows SHA384, SHA512"), "{refusal}");
+        cnsa1.check_signature(&signed(&own, MessageDigest::sha256())).unwrap();
+        Policy::Intermediate
+            .parameters()
+            .check_signature(&signed(&issuer, MessageDigest::sha256()))
+            .unwrap();
     }
 }

@@ -16,6 +16,7 @@ mod error;
 mod failure;
 pub mod fips;
 mod fitness;
+mod groups;
 mod identity;
 mod name;
 mod offer;

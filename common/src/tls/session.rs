@@ -2,6 +2,7 @@
 
 use super::end::Side;
 use super::fips::{Module, ModuleName};
+use super::groups::canonical_group;
 use crate::ffi::{self, SignatureNids};
 use crate::pki::CertificateFacts;
 use openssl::nid::Nid;
@@ -68,7 +69,7 @@ impl TlsSession {
                 .map(|cipher| cipher.standard_name().unwrap_or_else(|| cipher.name()))
                 .unwrap_or_default()
                 .to_owned(),
-            group: ffi::negotiated_group(ssl).map(canonical_group),
+            group: ffi::negotiated_group(ssl).as_deref().map(canonical_group),
             signature: signature.filter(|_| !resumed),
             resumed,
             alpn: ssl
@@ -110,16 +111,6 @@ fn peer_chain(ssl: &SslRef, side: Side) -> Vec<CertificateFacts> {
     match side {
         Side::Client if ssl.peer_cert_chain().is_some() => sent.collect(),
         _ => leaf.into_iter().chain(sent).collect(),
-    }
-}
-
-/// The IANA names of the groups that OpenSSL names otherwise.
-fn canonical_group(name: String) -> String {
-    match name.as_str() {
-        "x25519" => "X25519".to_owned(),
-        "x448" => "X448".to_owned(),
-        "prime256v1" => "secp256r1".to_owned(),
-        _ => name,
     }
 }
 
@@ -175,10 +166,10 @@ mod tests {
         thread::scope(|scope| {
             let server = scope.spawn(|| {
                 let stream = server.accept(far).unwrap();
-                TlsSession::of(stream.ssl(), Side::Server, false)
+                TlsSession::of(stream.ssl(), Side::Server, false, None)
             });
             let stream = client.connect(near).unwrap();
-            let session = TlsSession::of(stream.ssl(), Side::Client, false);
+            let session = TlsSession::of(stream.ssl(), Side::Client, false, None);
             [session, server.join().unwrap()]
         })
     }

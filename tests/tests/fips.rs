@@ -1,0 +1,470 @@
+//! `--fips` and the policies `fips`, `cnsa1` and `cnsa2`, with a real FIPS provider (scripts/fips-provider)
+//! and with ones that are broken in every way.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use openssl::ssl::{Ssl, SslContext, SslFiletype, SslMethod, SslOptions, SslVersion};
+use sealpair_common::pki::{KeyAlgorithm, LeafRequest};
+use sealpair_tests::peers::fips_settings;
+use sealpair_tests::pki::days;
+use sealpair_tests::{
+    Ended, Pki, RawClient, Run, SealpairServer, ServerBuilder, curl, openssl, settles,
+};
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::thread;
+use tempfile::TempDir;
+
+/// SSL_OP_NO_EXTENDED_MASTER_SECRET of <openssl/ssl.h>, which the `openssl` crate does not name.
+const NO_EXTENDED_MASTER_SECRET: SslOptions = SslOptions::from_bits_retain(1);
+
+fn server(flags: &[&str]) -> SealpairServer {
+    SealpairServer::start(|server| with_module(server).file("a", "A").writable().args(flags))
+}
+
+fn with_module(mut server: ServerBuilder) -> ServerBuilder {
+    for (name, value) in fips_settings() {
+        server = server.env(name, value);
+    }
+    server
+}
+
+/// `sealpair` with the module.
+fn sealpair() -> Run {
+    let mut run = Run::of("sealpair");
+    for (name, value) in fips_settings() {
+        run = run.env(name, value);
+    }
+    run
+}
+
+fn get(server: &SealpairServer, flags: &[&str]) -> Ended {
+    let run = sealpair().args(["get", "--json", "-o", "/dev/null", &server.url("/a")]).args(flags);
+    run.arg("--ca").arg(server.ca()).run()
+}
+
+#[test]
+fn both_ends_transfer_with_the_module_and_say_so() {
+    let server = server(&["--fips", "--management", "127.0.0.1:0"]);
+    let module = &server.ready()["fips"];
+    assert_eq!(module["name"], "OpenSSL FIPS Provider");
+    assert!(module["version"].as_str().unwrap().starts_with("3."), "{module}");
+    let got = get(&server, &["--fips"]).expect_success().json();
+    assert_eq!(got["tls"]["fips"], *module);
+    let group = got["tls"]["group"].as_str().unwrap();
+    assert!(!group.eq_ignore_ascii_case("x25519"), "{group} is not approved");
+    assert!(!got["tls"]["suite"].as_str().unwrap().contains("CHACHA20"));
+    fs::write(server.dir().join("up"), "B").unwrap();
+    let put = sealpair().arg("put").arg(server.dir().join("up")).arg(server.url("/b"));
+    let put = put.arg("--fips").arg("--ca").arg(server.ca()).run().expect_success();
+    let version = module["version"].as_str().unwrap();
+    assert!(put.stderr.contains(&format!("OpenSSL FIPS Provider {version}")), "{put}");
+    assert_eq!(fs::read(server.root().join("b")).unwrap(), b"B");
+    let metrics = format!("http://{}/metrics", server.ready()["management"].as_str().unwrap());
+    let metrics = curl().arg(metrics).run().expect_success().text();
+    let line = format!(r#"name="OpenSSL FIPS Provider",version="{version}"}} 1"#);
+    assert!(metrics.contains(&line), "{metrics}");
+    assert_eq!(server.stop(), 0);
+}
+
+#[test]
+fn a_newer_module_brings_post_quantum_key_exchange_to_an_older_library() {
+    let names = openssl_list_kems();
+    let server = server(&["--policy", "fips"]);
+    let got = get(&server, &["--policy", "fips"]).expect_success().json();
+    let expected = if names.contains("X25519MLKEM768") { "X25519MLKEM768" } else { "secp256r1" };
+    assert_eq!(got["tls"]["group"], expected, "the module has: {names}");
+}
+
+/// What the module has, by the word of the `openssl` program.
+fn openssl_list_kems() -> String {
+    let mut run = openssl().args(["list", "-kem-algorithms"]);
+    for (name, value) in fips_settings() {
+        run = run.env(name, value);
+    }
+    run.run().expect_success().text()
+}
+
+#[test]
+fn a_module_goes_with_every_policy() {
+    for policy in ["intermediate", "modern", "fips", "cnsa1"] {
+        let flags = ["--policy", policy, "--fips"];
+        let server = server(&flags);
+        assert_eq!(server.ready()["policy"], policy);
+        assert!(server.ready()["fips"].is_object());
+        let got = get(&server, &flags).expect_success().json();
+        assert!(got["tls"]["fips"].is_object(), "{policy}: {got}");
+    }
+}
+
+#[test]
+fn cnsa1_works_without_a_module_and_is_what_it_says() {
+    let server = SealpairServer::start(|server| server.file("a", "A").args(["--policy", "cnsa1"]));
+    let run = Run::of("sealpair").args(["get", "--json", "-o", "/dev/null", &server.url("/a")]);
+    let got = run.args(["--policy", "cnsa1"]).arg("--ca").arg(server.ca()).run();
+    let got = got.expect_success().json();
+    assert_eq!(got["tls"]["suite"], "TLS_AES_256_GCM_SHA384");
+    assert_eq!(got["tls"]["group"], "secp384r1");
+    assert_eq!(got["tls"]["signature"], "ecdsa_secp384r1_sha384");
+    assert!(got["tls"]["fips"].is_null());
+    let curl = |curves| server.curl().args(["--curves", curves, &server.url("/a")]).run();
+    curl("P-384").expect_success();
+    curl("P-256").expect_code(35);
+}
+
+#[test]
+fn cnsa2_is_served_where_openssl_has_it_and_refused_by_name_where_it_has_not() {
+    let start = |server: ServerBuilder| server.file("a", "A").args(["--policy", "cnsa2"]);
+    if ::openssl::version::number() >= 0x3050_0000 {
+        let server = SealpairServer::start(start);
+        let run = Run::of("sealpair").args(["get", "--json", "-o", "/dev/null", &server.url("/a")]);
+        let got = run.args(["--policy", "cnsa2"]).arg("--ca").arg(server.ca()).run();
+        let got = got.expect_success().json();
+        assert_eq!(got["tls"]["group"], "MLKEM1024");
+        assert_eq!(got["tls"]["signature"], "mldsa87");
+        assert_eq!(got["tls"]["suite"], "TLS_AES_256_GCM_SHA384");
+    } else {
+        let (ended, left) = SealpairServer::builder().args(["--policy", "cnsa2"]).refused();
+        let ended = ended.expect_code(3);
+        for word in ["cnsa2", "MLKEM1024", "mldsa87", "3.0"] {
+            assert!(ended.stderr.contains(word), "{word}: {ended}");
+        }
+        assert!(!left.state().exists(), "no authority is left behind");
+    }
+}
+
+#[test]
+fn what_is_not_approved_is_refused_and_both_lists_are_named() {
+    let server = server(&["--fips"]);
+    let ask = |flags: &[&str]| server.curl().args(flags).arg(server.url("/a")).run();
+    ask(&["--curves", "P-256"]).expect_success();
+    ask(&["--curves", "X25519"]).expect_code(35);
+    settles("the log names what either side has", || {
+        let log = server.log();
+        log.contains("the client offers X25519") && log.contains("we take X25519MLKEM768")
+    });
+    ask(&["--tls13-ciphers", "TLS_CHACHA20_POLY1305_SHA256", "--tlsv1.3"]).expect_code(35);
+    let old = ["--tls-max", "1.2", "--ciphers", "ECDHE-ECDSA-CHACHA20-POLY1305"];
+    ask(&old).expect_code(35);
+    settles("the log names the suites", || {
+        server.log().contains("TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256; we take")
+    });
+}
+
+#[test]
+fn a_tls_1_2_client_needs_the_extended_master_secret() {
+    for flags in [&["--fips"][..], &["--policy", "fips"]] {
+        let server = server(flags);
+        let tls = |options: SslOptions| {
+            RawClient::context(&server, |tls| {
+                tls.set_max_proto_version(Some(SslVersion::TLS1_2)).unwrap();
+                tls.set_options(options);
+            })
+        };
+        let mut good = RawClient::over(server.tcp(), &tls(SslOptions::empty()));
+        assert_eq!(good.get("/a").status, 200);
+        let refused = RawClient::try_over(server.tcp(), &tls(NO_EXTENDED_MASTER_SECRET));
+        // The alert is the one that RFC 7627 asks for, and not internal_error.
+        let error = refused.unwrap_err().to_string();
+        assert!(error.contains("handshake failure"), "{error}");
+        settles("the log says why", || server.log().contains("extended master secret"));
+        // TLS 1.3 has no such thing, and needs none.
+        let tls = RawClient::context(&server, |tls| {
+            tls.set_options(NO_EXTENDED_MASTER_SECRET);
+        });
+        assert_eq!(RawClient::over(server.tcp(), &tls).get("/a").status, 200);
+    }
+    let lenient = SealpairServer::start(|server| server.file("a", "A"));
+    let tls = RawClient::context(&lenient, |tls| {
+        tls.set_max_proto_version(Some(SslVersion::TLS1_2)).unwrap();
+        tls.set_options(NO_EXTENDED_MASTER_SECRET);
+    });
+    assert_eq!(RawClient::over(lenient.tcp(), &tls).get("/a").status, 200, "elsewhere it may lack");
+}
+
+#[test]
+fn a_tls_1_2_server_needs_the_extended_master_secret() {
+    let pki = Pki::new();
+    let credentials = pki.server();
+    let mut tls = SslContext::builder(SslMethod::tls_server()).unwrap();
+    tls.set_max_proto_version(Some(SslVersion::TLS1_2)).unwrap();
+    tls.set_options(NO_EXTENDED_MASTER_SECRET);
+    tls.set_certificate_chain_file(&credentials.cert).unwrap();
+    tls.set_private_key_file(&credentials.key, SslFiletype::PEM).unwrap();
+    let tls = tls.build();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/", listener.local_addr().unwrap());
+    let serving = thread::spawn(move || {
+        let tcp = listener.accept().unwrap().0;
+        let _ = Ssl::new(&tls).unwrap().accept(tcp);
+    });
+    let ended = sealpair().args(["get", &url, "--fips", "--ca"]).arg(pki.ca()).run();
+    let ended = ended.expect_code(8);
+    assert!(ended.stderr.contains("extended master secret (RFC 7627)"), "{ended}");
+    serving.join().unwrap();
+}
+
+#[test]
+fn a_module_that_checks_the_extended_master_secret_itself_changes_nothing_but_the_alert() {
+    // `openssl fipsinstall -ems_check` of 3.1 writes this line.
+    let broken = Broken::new();
+    broken.edit("fipsmodule.cnf", |text| text + "\ntls1-prf-ems-check = 1\n");
+    let server = SealpairServer::start(|server| {
+        let [(modules, at), (conf, file)] = broken.settings();
+        server.env(modules, at).env(conf, file).file("a", "A").arg("--fips")
+    });
+    let tls = RawClient::context(&server, |tls| {
+        tls.set_max_proto_version(Some(SslVersion::TLS1_2)).unwrap();
+        tls.set_options(NO_EXTENDED_MASTER_SECRET);
+    });
+    assert!(RawClient::try_over(server.tcp(), &tls).is_err());
+    settles("the log says why", || server.log().contains("extended master secret"));
+}
+
+#[test]
+fn weak_certificates_are_refused_when_they_are_loaded() {
+    let pki = Pki::new();
+    let weak = |arguments: &str, name: &str| {
+        let (cert, key) = (pki.path(".pem"), pki.path(".key"));
+        let line = format!(
+            "req -x509 -newkey {arguments} -nodes -days 9 -subj /CN={name} -keyout {} -out {}",
+            key.display(),
+            cert.display()
+        );
+        openssl().args(line.split(' ')).run().expect_success();
+        sealpair_tests::Credentials { ca: cert.clone(), cert, key }
+    };
+    let rsa = weak("rsa:1024", "short");
+    let ed25519 = weak("ed25519", "edwards");
+    let sha1 = with_sha1(&pki);
+    let long = pki.issue(&LeafRequest::server(["localhost"]).unwrap().not_after(days(400)));
+    let p521 = LeafRequest::server(["localhost"]).unwrap().key_algorithm(KeyAlgorithm::P521);
+    let p521 = pki.issue(&p521);
+    for (credentials, flags, words) in [
+        (&rsa, &["--policy", "fips"][..], "RSA key of 1024 bits"),
+        (&rsa, &["--policy", "intermediate"], "RSA key of 1024 bits"),
+        (&ed25519, &["--policy", "fips"], "Ed25519"),
+        (&sha1, &["--policy", "intermediate"], "ca md too weak"),
+        (&long, &["--policy", "intermediate"], "valid for 400 days"),
+        (&p521, &["--policy", "cnsa1"], "secp521r1"),
+    ] {
+        // The module's configuration has nothing but the module, which the other policies are not for.
+        let server = match flags {
+            ["--policy", "fips"] => with_module(SealpairServer::builder()),
+            _ => SealpairServer::builder(),
+        };
+        let (ended, _) = server.identity(credentials).args(flags).refused();
+        let ended = ended.expect_code(3);
+        assert!(ended.stderr.contains(words), "{words}: {ended}");
+        assert!(ended.stderr.contains(credentials.cert.to_str().unwrap()), "{ended}");
+    }
+}
+
+#[test]
+fn certificates_may_not_be_left_unverified() {
+    for flags in [&["--fips"][..], &["--policy", "fips"], &["--policy", "cnsa1"]] {
+        let run = sealpair().args(["get", "https://localhost:1/", "--insecure"]).args(flags);
+        let ended = run.run().expect_code(2);
+        assert!(ended.stderr.contains("unverified"), "{ended}");
+    }
+    let run = sealpair().args(["get", "https://localhost:1/", "--fips"]);
+    run.args(["--tls-backend", "platform"]).run().expect_code(2);
+}
+
+#[test]
+fn fips_shows_the_module_and_what_it_was_proved_by() {
+    let shown = sealpair().args(["fips", "--json", "--require"]).run().expect_success().json();
+    assert_eq!(shown["schema"], "sealpair.fips/1");
+    assert_eq!(shown["active"], true);
+    assert_eq!(shown["module"]["name"], "OpenSSL FIPS Provider");
+    assert_eq!(shown["module"]["self_test"], "passed");
+    let algorithms = shown["module"]["algorithms"].as_array().unwrap();
+    assert!(algorithms.len() >= 16);
+    assert!(algorithms.iter().all(|algorithm| algorithm["provider"] == "fips"), "{shown}");
+    assert_eq!(shown["module"]["refused"][0], "MD5");
+    assert_eq!(shown["cmvp"]["as_of"].as_str().unwrap().len(), 10);
+    let policies = shown["policies"].as_array().unwrap();
+    let available = |name: &str| {
+        policies.iter().find(|policy| policy["policy"] == name).unwrap()["available"].clone()
+    };
+    assert!(["intermediate", "modern", "fips", "cnsa1"].iter().all(|name| available(name) == true));
+    let text = sealpair().arg("fips").run().expect_success().text();
+    for word in ["active: OpenSSL FIPS Provider", "CMVP:", "Refused:", "ChaCha20"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    // The version that is said to be there is the module's own word for itself, to others, too.
+    let mut list = openssl().args(["list", "-providers"]);
+    for (name, value) in fips_settings() {
+        list = list.env(name, value);
+    }
+    let version = shown["module"]["version"].as_str().unwrap();
+    assert!(list.run().expect_success().text().contains(&format!("version: {version}")));
+}
+
+#[test]
+fn without_a_module_fips_tells_and_require_is_17() {
+    let bare = || Run::of("sealpair").env("OPENSSL_MODULES", "/nonexistent");
+    let shown = bare().args(["fips", "--json"]).run().expect_success().json();
+    assert_eq!(shown["active"], false);
+    assert!(shown["reason"].as_str().unwrap().contains("/nonexistent/fips.so"), "{shown}");
+    let ended = bare().args(["fips", "--require", "--json"]).run().expect_code(17);
+    assert_eq!(ended.json()["error"]["code"], 17);
+    for system in ["Debian 13", "Ubuntu", "RHEL"] {
+        assert!(ended.stderr.contains(system), "{ended}");
+    }
+    let ended = bare().args(["get", "https://localhost:1/", "--fips"]).run().expect_code(17);
+    assert!(ended.stderr.contains("/nonexistent/fips.so"), "{ended}");
+}
+
+#[test]
+fn a_module_that_cannot_be_relied_on_is_17_and_says_why() {
+    let module = |change: &dyn Fn(&Path)| {
+        let broken = Broken::new();
+        change(&broken.module());
+        broken
+    };
+    let rewrite = |path: &Path, change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = fs::read(path).unwrap();
+        change(&mut bytes);
+        fs::write(path, bytes).unwrap();
+    };
+    let absent = module(&|path| fs::remove_file(path).unwrap());
+    let directory = module(&|path| {
+        fs::remove_file(path).unwrap();
+        fs::create_dir(path).unwrap();
+    });
+    // e_machine of the ELF header: no machine.
+    let foreign = module(&|path| rewrite(path, &|bytes| bytes[18] = 0xff));
+    // One that is cut later ends the process inside dlopen(3): the loader maps what is not there.
+    let empty = module(&|path| rewrite(path, &|bytes| bytes.clear()));
+    // One bit of what the MAC covers: a byte in the last quarter, which is data that is only loaded.
+    let changed = module(&|path| {
+        rewrite(path, &|bytes| {
+            let at = bytes
+                .windows(10)
+                .position(|window| window == b"CTR-DRBG\0H" || window == b"TLS13-KDF\0")
+                .unwrap();
+            bytes[at] ^= 1;
+        });
+    });
+    let bad_mac = Broken::new();
+    bad_mac.edit("fipsmodule.cnf", |text| {
+        let line = text.lines().find(|line| line.starts_with("module-mac")).unwrap().to_owned();
+        let (start, end) = line.split_at(line.len() - 2);
+        text.replace(&line, &format!("{start}{}", if end == "00" { "01" } else { "00" }))
+    });
+    let no_section = Broken::new();
+    no_section.edit("fipsmodule.cnf", |_| "[fips_sect]\nactivate = 1\n".to_owned());
+    let other_properties = Broken::new();
+    other_properties.edit("openssl.cnf", |text| {
+        text.replace("[openssl_init]", "[openssl_init]\nalg_section = algorithms")
+            + "\n[algorithms]\ndefault_properties = provider=base\n"
+    });
+    for (broken, words) in [
+        (&absent, "cannot open shared object file"),
+        (&directory, "fips.so"),
+        (&foreign, "fips.so"),
+        (&empty, "file too short"),
+        (&changed, "module"),
+        (&bad_mac, "module"),
+        (&no_section, "module"),
+        (&other_properties, "does not have"),
+    ] {
+        let mut run = Run::of("sealpair").args(["fips", "--require"]);
+        for (name, value) in broken.settings() {
+            run = run.env(name, value);
+        }
+        let ended = run.run().expect_code(17);
+        assert!(ended.stderr.contains(words), "{words}: {ended}");
+        assert_eq!(ended.stderr.lines().count(), 3, "{ended}");
+        let (ended, left) = SealpairServer::builder()
+            .env("OPENSSL_MODULES", broken.modules())
+            .env("OPENSSL_CONF", broken.conf())
+            .arg("--fips")
+            .refused();
+        ended.expect_code(17);
+        assert!(!left.state().exists());
+    }
+}
+
+#[test]
+fn other_providers_beside_the_module_are_not_used() {
+    let beside = Broken::new();
+    beside.edit("openssl.cnf", |text| {
+        text.replace("base = base_sect", "base = base_sect\ndefault = default_sect")
+            + "\n[default_sect]\nactivate = 1\n"
+    });
+    let mut run = Run::of("sealpair").args(["fips", "--require", "--json"]);
+    for (name, value) in beside.settings() {
+        run = run.env(name, value);
+    }
+    let shown = run.run().expect_success().json();
+    let algorithms = shown["module"]["algorithms"].as_array().unwrap();
+    assert!(algorithms.iter().all(|algorithm| algorithm["provider"] == "fips"), "{shown}");
+}
+
+/// A certificate of an authority that still signs with SHA-1. (A signature that an end has made itself says
+/// nothing.)
+fn with_sha1(pki: &Pki) -> sealpair_tests::Credentials {
+    let (cert, key, request) = (pki.path(".pem"), pki.path(".key"), pki.path(".csr"));
+    let run = |line: String| openssl().args(line.split(' ')).run().expect_success();
+    let (key_path, request_path) = (key.display(), request.display());
+    run(format!(
+        "req -newkey rsa:2048 -nodes -subj /CN=old -keyout {key_path} -out {request_path}"
+    ));
+    let (ca, ca_key) = (pki.ca(), pki.ca_key());
+    run(format!(
+        "x509 -req -sha1 -days 9 -in {request_path} -CA {} -CAkey {} -out {}",
+        ca.display(),
+        ca_key.display(),
+        cert.display()
+    ));
+    sealpair_tests::Credentials { ca, cert, key }
+}
+
+/// A copy of the module and its configuration, to be broken.
+struct Broken {
+    dir: TempDir,
+}
+
+impl Broken {
+    fn new() -> Self {
+        let [(_, modules), (_, conf)] = fips_settings();
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("modules")).unwrap();
+        fs::copy(modules.join("fips.so"), dir.path().join("modules/fips.so")).unwrap();
+        let source = conf.parent().unwrap().canonicalize().unwrap();
+        let module = fs::read_to_string(source.join("fipsmodule.cnf")).unwrap();
+        fs::write(dir.path().join("fipsmodule.cnf"), module).unwrap();
+        let text = fs::read_to_string(&conf).unwrap();
+        let (from, to) = (source.to_str().unwrap(), dir.path().to_str().unwrap());
+        assert!(text.contains(from), "{text}");
+        fs::write(dir.path().join("openssl.cnf"), text.replace(from, to)).unwrap();
+        Self { dir }
+    }
+
+    fn modules(&self) -> PathBuf {
+        self.dir.path().join("modules")
+    }
+
+    fn module(&self) -> PathBuf {
+        self.modules().join("fips.so")
+    }
+
+    fn conf(&self) -> PathBuf {
+        self.dir.path().join("openssl.cnf")
+    }
+
+    fn settings(&self) -> [(&'static str, PathBuf); 2] {
+        [("OPENSSL_MODULES", self.modules()), ("OPENSSL_CONF", self.conf())]
+    }
+
+    fn edit(&self, file: &str, change: impl FnOnce(String) -> String) {
+        let path = self.dir.path().join(file);
+        let before = fs::read_to_string(&path).unwrap();
+        let after = change(before.clone());
+        assert_ne!(before, after, "nothing was changed in {file}");
+        fs::write(&path, after).unwrap();
+    }
+}
