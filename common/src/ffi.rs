@@ -240,8 +240,8 @@ pub(crate) fn client_certificate_was_requested(ssl: &SslRef) -> bool {
     count > 0
 }
 
-/// `EVP_PKEY_CTX_new_from_name`: a context for keys of a kind that has a name only, as all have that came
-/// with OpenSSL 3.5. Fails where no provider has it.
+/// `EVP_PKEY_CTX_new_from_name`: a context for keys of a kind that has a name only, as all have that
+/// came with OpenSSL 3.5. Fails where no provider has it.
 pub(crate) fn key_context(name: &CStr) -> Result<PkeyCtx<()>, ErrorStack> {
     openssl_sys::init();
     // SAFETY: the name is a string that outlives the call; null stands for the default library context

@@ -42,8 +42,8 @@ pub struct CertificateFacts {
     /// The end, likewise. `9999-12-31T23:59:59Z` means that there is none (RFC 5280, section
     /// 4.1.2.5).
     pub not_after: Option<String>,
-    /// The kind and size of the public key: `EC P-256`, `RSA 3072`, `Ed25519`, `ML-DSA-87`; for others the name
-    /// or the number of the algorithm.
+    /// The kind and size of the public key: `EC P-256`, `RSA 3072`, `Ed25519`, `ML-DSA-87`; for
+    /// others the name or the number of the algorithm.
     pub key: String,
     /// The signature algorithm: `ecdsa-with-SHA256`, `sha256WithRSAEncryption`, `ML-DSA-87`.
     pub signature_algorithm: String,
