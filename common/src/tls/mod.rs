@@ -9,6 +9,7 @@
 mod accepting;
 mod classify;
 mod context;
+mod digest;
 mod end;
 mod error;
 mod failure;
@@ -21,6 +22,7 @@ mod resume;
 mod session;
 mod socket;
 mod stream;
+mod tickets;
 mod trust;
 mod verify;
 mod watched;
@@ -38,6 +40,7 @@ pub use policy::{Availability, Group, Parameters, Policy, Protocol, UnknownPolic
 pub use session::TlsSession;
 pub use socket::Socket;
 pub use stream::{Arrived, TlsStream, linger};
+pub use tickets::TicketKeys;
 pub use trust::{Pin, Trust};
 pub use verify::Verdict;
 

@@ -126,6 +126,9 @@ impl ServeArgs {
         for file in &self.pkcs12 {
             builder = builder.identity_pkcs12(file);
         }
+        for file in &self.ticket_key {
+            builder = builder.ticket_key_file(file);
+        }
         let mut own = if !self.has_identity() {
             // The policy first: a refusal must not leave an authority behind.
             self.policy.parameters().map_err(|error| error.report())?;
