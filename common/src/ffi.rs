@@ -4,9 +4,10 @@
 
 #![allow(unsafe_code)]
 
+pub(crate) mod tickets;
+
 use crate::handover::{FIRST_DESCRIPTOR, announced};
 use foreign_types::{ForeignType, ForeignTypeRef};
-use openssl::cipher_ctx::CipherCtxRef;
 use openssl::error::ErrorStack;
 use openssl::nid::Nid;
 use openssl::ssl::{SslContextBuilder, SslMode, SslRef, SslSessionRef};
@@ -35,6 +36,7 @@ unsafe extern "C" {
     fn SSL_group_to_name(ssl: *mut openssl_sys::SSL, id: c_int) -> *const c_char;
     fn SSL_get_peer_signature_type_nid(ssl: *const openssl_sys::SSL, nid: *mut c_int) -> c_int;
     fn SSL_get_signature_type_nid(ssl: *const openssl_sys::SSL, nid: *mut c_int) -> c_int;
+    fn OPENSSL_cleanse(bytes: *mut c_void, length: usize);
     fn X509_STORE_add_crl(
         store: *mut openssl_sys::X509_STORE,
         crl: *mut openssl_sys::X509_CRL,
@@ -248,147 +250,6 @@ pub(crate) fn send_queue(tcp: &TcpStream) -> Option<u64> {
         let _ = tcp;
         None
     }
-}
-
-unsafe extern "C" {
-    fn SSL_CTX_set_tlsext_ticket_key_evp_cb(
-        context: *mut openssl_sys::SSL_CTX,
-        callback: Option<TicketKeyCallback>,
-    ) -> c_int;
-    fn SSL_CTX_set_timeout(context: *mut openssl_sys::SSL_CTX, seconds: c_long) -> c_long;
-    fn OSSL_PARAM_construct_utf8_string(
-        key: *const c_char,
-        text: *mut c_char,
-        length: usize,
-    ) -> openssl_sys::OSSL_PARAM;
-    fn OPENSSL_cleanse(bytes: *mut c_void, length: usize);
-}
-
-type TicketKeyCallback = unsafe extern "C" fn(
-    *mut openssl_sys::SSL,
-    *mut c_uchar,
-    *mut c_uchar,
-    *mut openssl_sys::EVP_CIPHER_CTX,
-    *mut openssl_sys::EVP_MAC_CTX,
-    c_int,
-) -> c_int;
-
-/// The name of a ticket's key, in front of the ticket (RFC 5077 section 4).
-pub(crate) type TicketKeyName = [u8; 16];
-
-/// The initialization vector of a ticket, behind the name: `EVP_MAX_IV_LENGTH` bytes, as many as
-/// AES-CBC has.
-pub(crate) type TicketIv = [u8; 16];
-
-/// What OpenSSL hands to whoever chooses a ticket's key: the cipher and the MAC, to be given their keys.
-pub(crate) struct TicketContexts<'c> {
-    pub(crate) cipher: &'c mut CipherCtxRef,
-    mac: *mut openssl_sys::EVP_MAC_CTX,
-}
-
-impl TicketContexts<'_> {
-    /// `EVP_MAC_init`: the MAC is HMAC with SHA-256 under this key. OpenSSL has fetched HMAC with the
-    /// context's properties; the digest is fetched by its name, from the same provider.
-    pub(crate) fn authenticate(&mut self, key: &[u8]) -> bool {
-        let digest = c"SHA256";
-        // SAFETY: both strings are static, and OpenSSL only reads the second: EVP_MAC_init takes the
-        // parameters as constants. 0: the string ends with its NUL.
-        let parameters = unsafe {
-            [
-                OSSL_PARAM_construct_utf8_string(c"digest".as_ptr(), digest.as_ptr().cast_mut(), 0),
-                openssl_sys::OSSL_PARAM_construct_end(),
-            ]
-        };
-        // SAFETY: the context is valid as long as `self`; key and parameters are copied by the call.
-        let done = unsafe {
-            openssl_sys::EVP_MAC_init(self.mac, key.as_ptr(), key.len(), parameters.as_ptr())
-        };
-        done == 1
-    }
-}
-
-/// What becomes of a ticket that a client has sent. The numbers are those of
-/// SSL_CTX_set_tlsext_ticket_key_evp_cb(3).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Opening {
-    /// The handshake ends: something is wrong here, not with the ticket.
-    Failed = -1,
-    /// Nobody has the key: a full handshake, and a new ticket.
-    Unknown = 0,
-    /// The contexts have their keys.
-    Known = 1,
-    /// The same, and the client gets a new ticket.
-    Renew = 2,
-}
-
-/// Whoever chooses the keys of tickets. Both functions run inside OpenSSL: they must not panic.
-pub(crate) trait TicketKeeper {
-    /// Gives the contexts the keys of a ticket to be made; `None` ends the handshake.
-    fn seal(ssl: &SslRef, contexts: &mut TicketContexts<'_>) -> Option<(TicketKeyName, TicketIv)>;
-
-    /// Gives the contexts the keys of a ticket that a client has sent.
-    fn open(
-        ssl: &SslRef,
-        name: &TicketKeyName,
-        iv: &TicketIv,
-        contexts: &mut TicketContexts<'_>,
-    ) -> Opening;
-}
-
-/// `SSL_CTX_set_tlsext_ticket_key_evp_cb`: the keeper chooses the keys of this context's tickets.
-pub(crate) fn set_ticket_keeper<K: TicketKeeper>(
-    context: &mut SslContextBuilder,
-) -> Result<(), ErrorStack> {
-    // SAFETY: the pointer is valid, and the callback is a function, so it lives for ever.
-    let done = unsafe {
-        SSL_CTX_set_tlsext_ticket_key_evp_cb(context.as_ptr(), Some(choose_ticket_key::<K>))
-    };
-    if done == 1 { Ok(()) } else { Err(ErrorStack::get()) }
-}
-
-/// The callback itself.
-///
-/// # Safety
-///
-/// As SSL_CTX_set_tlsext_ticket_key_evp_cb(3) has it: all pointers are valid for the call, `name` to 16
-/// bytes and `iv` to `EVP_MAX_IV_LENGTH`, to be written when `sealing` is not 0, and otherwise to be
-/// read: they are part of the client's message then.
-unsafe extern "C" fn choose_ticket_key<K: TicketKeeper>(
-    ssl: *mut openssl_sys::SSL,
-    name: *mut c_uchar,
-    iv: *mut c_uchar,
-    cipher: *mut openssl_sys::EVP_CIPHER_CTX,
-    mac: *mut openssl_sys::EVP_MAC_CTX,
-    sealing: c_int,
-) -> c_int {
-    if ssl.is_null() || name.is_null() || iv.is_null() || cipher.is_null() || mac.is_null() {
-        return Opening::Failed as c_int;
-    }
-    // SAFETY: both objects are valid for the call (see above). OpenSSL uses neither meanwhile; the
-    // connection is only looked at, and the cipher context was made for this very ticket.
-    let (ssl, cipher) = unsafe { (SslRef::from_ptr(ssl), CipherCtxRef::from_ptr_mut(cipher)) };
-    let mut contexts = TicketContexts { cipher, mac };
-    if sealing == 0 {
-        // SAFETY: so many bytes of the client's message are there: OpenSSL has compared its length with
-        // both together. Arrays of bytes have no alignment.
-        let (name, iv) = unsafe { (&*name.cast::<TicketKeyName>(), &*iv.cast::<TicketIv>()) };
-        return K::open(ssl, name, iv, &mut contexts) as c_int;
-    }
-    let Some((chosen_name, chosen_iv)) = K::seal(ssl, &mut contexts) else {
-        return Opening::Failed as c_int;
-    };
-    // SAFETY: OpenSSL has so much room for each.
-    unsafe {
-        name.cast::<TicketKeyName>().write(chosen_name);
-        iv.cast::<TicketIv>().write(chosen_iv);
-    }
-    Opening::Known as c_int
-}
-
-/// `SSL_CTX_set_timeout`: how long a session of this context may be resumed, in seconds.
-pub(crate) fn set_session_timeout(context: &mut SslContextBuilder, seconds: u32) {
-    // SAFETY: the pointer is valid, and the function only stores the number.
-    unsafe { SSL_CTX_set_timeout(context.as_ptr(), c_long::from(seconds)) };
 }
 
 /// `OPENSSL_cleanse`: overwrites a secret in a way that the compiler does not leave out.

@@ -22,6 +22,7 @@ mod resume;
 mod session;
 mod socket;
 mod stream;
+mod ticket_age;
 mod tickets;
 mod trust;
 mod verify;

@@ -12,13 +12,16 @@
 //! sessions in either version. So no key of our own outlives the tickets that it has sealed, none is
 //! shown, and each is overwritten when it is dropped.
 //!
-//! Where a ticket counts is not decided here, but by the session-id context (`context.rs`).
+//! Where a ticket counts is not decided here, but by the session-id context (`context.rs`), and how long
+//! after a full handshake by `ticket_age.rs`.
 
 use super::error::ConfigError;
+use super::ticket_age::Age;
 use super::watched::Watched;
-use crate::ffi::{
-    Opening, TicketContexts, TicketIv, TicketKeeper, TicketKeyName, cleanse, set_session_timeout,
-    set_ticket_keeper,
+use crate::ffi::cleanse;
+use crate::ffi::tickets::{
+    Opening, TicketContexts, TicketIv, TicketKeeper, TicketKeyName, set_session_timeout,
+    set_ticket_judge, set_ticket_keeper,
 };
 use openssl::cipher::Cipher;
 use openssl::error::ErrorStack;
@@ -109,7 +112,8 @@ impl TicketKeys {
         set_session_timeout(context, SESSION_SECONDS);
         let cipher = Cipher::fetch(None, "AES-256-CBC", None)?;
         context.set_ex_data(index()?, Keeper { keys: self.clone(), cipher });
-        set_ticket_keeper::<Keeper>(context)
+        set_ticket_keeper::<Keeper>(context)?;
+        set_ticket_judge::<Age>(context)
     }
 
     /// The key for a new ticket.

@@ -15,7 +15,7 @@ use sealpair_common::exit::Exit;
 use sealpair_common::pki::CertificateFacts;
 use sealpair_common::report::Report;
 use sealpair_common::tls::{
-    ClientAuth, Identity, ServerTls, Trust, fips, openssl_version, passphrase_file,
+    ClientAuth, Identity, ServerTls, TicketKeys, Trust, fips, openssl_version, passphrase_file,
 };
 use sealpair_server::Server;
 use sealpair_server::handler::FileHandler;
@@ -126,8 +126,10 @@ impl ServeArgs {
         for file in &self.pkcs12 {
             builder = builder.identity_pkcs12(file);
         }
-        for file in &self.ticket_key {
-            builder = builder.ticket_key_file(file);
+        if !self.ticket_key.is_empty() {
+            // Before the state directory: a refusal must not leave an authority behind.
+            let keys = TicketKeys::from_files(&self.ticket_key).map_err(|error| error.report())?;
+            builder = builder.ticket_keys(keys);
         }
         let mut own = if !self.has_identity() {
             // The policy first: a refusal must not leave an authority behind.
