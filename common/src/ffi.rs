@@ -4,6 +4,8 @@
 
 #![allow(unsafe_code)]
 
+pub(crate) mod tickets;
+
 use crate::handover::{FIRST_DESCRIPTOR, announced};
 use foreign_types::{ForeignType, ForeignTypeRef};
 use openssl::error::ErrorStack;
@@ -40,6 +42,7 @@ unsafe extern "C" {
     fn SSL_group_to_name(ssl: *mut openssl_sys::SSL, id: c_int) -> *const c_char;
     fn SSL_get_peer_signature_type_nid(ssl: *const openssl_sys::SSL, nid: *mut c_int) -> c_int;
     fn SSL_get_signature_type_nid(ssl: *const openssl_sys::SSL, nid: *mut c_int) -> c_int;
+    fn OPENSSL_cleanse(bytes: *mut c_void, length: usize);
     fn X509_STORE_add_crl(
         store: *mut openssl_sys::X509_STORE,
         crl: *mut openssl_sys::X509_CRL,
@@ -527,4 +530,10 @@ pub(crate) fn send_queue(tcp: &TcpStream) -> Option<u64> {
         let _ = tcp;
         None
     }
+}
+
+/// `OPENSSL_cleanse`: overwrites a secret in a way that the compiler does not leave out.
+pub(crate) fn cleanse(secret: &mut [u8]) {
+    // SAFETY: the slice is writable for its length.
+    unsafe { OPENSSL_cleanse(secret.as_mut_ptr().cast::<c_void>(), secret.len()) }
 }

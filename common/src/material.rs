@@ -23,7 +23,10 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
 pub(crate) fn read_with_metadata(path: &Path) -> io::Result<(Vec<u8>, Metadata)> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
-    let mut bytes = Vec::new();
+    // Room for all of it and the look for its end at once: a buffer that grows leaves pieces of a secret
+    // behind. A device has no length, and lies about nothing worse than that.
+    let room = metadata.len().min(LONGEST_FILE) as usize + 64;
+    let mut bytes = Vec::with_capacity(room);
     file.take(LONGEST_FILE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LONGEST_FILE {
         let text = format!("it is longer than {} MiB", LONGEST_FILE >> 20);

@@ -340,22 +340,20 @@ fn client_certificates_in_all_three_modes() {
     assert_eq!(far.unwrap_err().exit(), Exit::CertificateUntrusted);
 }
 
-#[test]
-fn a_second_connection_to_the_same_server_resumes() {
-    let pki = Pki::new();
-    let server = pki.server().build().unwrap();
-    let client = pki.client().build().unwrap();
+/// Whether a client's connections are resumed, one for each of the servers, which take turns at one port.
+fn resumed(client: &ClientTls, servers: Vec<ServerTls>) -> Vec<bool> {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
+    let count = servers.len();
     let serving = thread::spawn(move || {
-        for _ in 0..2 {
+        for server in servers {
             let mut stream = accept(&server, Arc::new(listener.accept().unwrap().0)).unwrap();
             stream.write_all(b"!").unwrap();
             stream.close().unwrap();
         }
     });
     let name = ServerName::parse("localhost").unwrap();
-    let resumed: Vec<bool> = (0..2)
+    let resumed = (0..count)
         .map(|_| {
             let tcp = Arc::new(TcpStream::connect(address).unwrap());
             let mut s = client.connect(tcp, &name, Patience::for_next(PATIENCE)).unwrap();
@@ -364,7 +362,34 @@ fn a_second_connection_to_the_same_server_resumes() {
         })
         .collect();
     serving.join().unwrap();
-    assert_eq!(resumed, [false, true]);
+    resumed
+}
+
+#[test]
+fn a_second_connection_to_the_same_server_resumes() {
+    let pki = Pki::new();
+    let server = pki.server().build().unwrap();
+    let client = pki.client().build().unwrap();
+    assert_eq!(resumed(&client, vec![server.clone(), server]), [false, true]);
+}
+
+#[test]
+fn a_server_that_takes_over_the_ticket_keys_resumes_what_is_not_changed() {
+    let pki = Pki::new();
+    let identity = pki.issue(&LeafRequest::server(["localhost"]).unwrap());
+    let server = || ServerTls::builder().identity(identity.clone());
+    let first = server().build().unwrap();
+    let next = || server().ticket_keys(first.ticket_keys().clone());
+    let same = next().build().unwrap();
+    let asks = next().client_auth(ClientAuth::Optional, pki.trust()).build().unwrap();
+    let other_keys = server().build().unwrap();
+    let other_certificate = pki.server().ticket_keys(first.ticket_keys().clone()).build().unwrap();
+    for (second, expected) in
+        [(same, true), (asks, false), (other_keys, false), (other_certificate, false)]
+    {
+        let client = pki.client().build().unwrap();
+        assert_eq!(resumed(&client, vec![first.clone(), second]), [false, expected]);
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 use super::accepting::{Accepting, Advance};
 use super::demands::Demands;
+use super::digest::Digest;
 use super::end::Side;
 use super::error::ConfigError;
 use super::failure::Failure;
@@ -16,10 +17,12 @@ use super::patience::Patience;
 use super::policy::Policy;
 use super::resume::Resumption;
 use super::stream::{BULK, Peer, TlsStream};
+use super::tickets::{TicketKeys, TicketSource};
 use super::trust::{Pin, Trust};
 use super::verify::Rules;
 use crate::material::Passphrase;
 use openssl::error::ErrorStack;
+use openssl::hash::MessageDigest;
 use openssl::ssl::{
     AlpnError, Ssl, SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions,
     SslSessionCacheMode, SslVerifyMode, select_next_proto,
@@ -166,6 +169,7 @@ struct ServerInner {
     client_auth: ClientAuth,
     rules: Arc<Rules>,
     identities: Vec<Identity>,
+    tickets: TicketKeys,
 }
 
 /// What only a server is told.
@@ -173,6 +177,7 @@ struct ServerInner {
 pub struct ServerEnd {
     client_auth: ClientAuth,
     client_trust: Trust,
+    tickets: TicketSource,
 }
 
 impl ServerTls {
@@ -199,6 +204,12 @@ impl ServerTls {
     /// The certificates that are served.
     pub fn identities(&self) -> &[Identity] {
         &self.0.identities
+    }
+
+    /// The keys of its session tickets: give them to the configuration that takes its place, and clients
+    /// may resume as long as nothing else has changed.
+    pub fn ticket_keys(&self) -> &TicketKeys {
+        &self.0.tickets
     }
 
     /// Performs the handshake with a client that has connected. `peer` names the client in messages.
@@ -253,13 +264,29 @@ impl TlsBuilder<ServerEnd> {
         self
     }
 
+    /// Seals session tickets with the key in this file, which other servers may share, instead of with
+    /// keys of its own. May be called again: the first file's key seals, each opens. A file that is
+    /// replaced is read again. The format is nginx's (`ssl_session_ticket_key`) with 80 bytes.
+    #[must_use]
+    pub fn ticket_key_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.end.tickets = self.end.tickets.file(path.into());
+        self
+    }
+
+    /// Seals session tickets with these keys, as another configuration does.
+    #[must_use]
+    pub fn ticket_keys(mut self, keys: TicketKeys) -> Self {
+        self.end.tickets = TicketSource::Given(keys);
+        self
+    }
+
     /// Reads and checks everything.
     ///
     /// # Errors
     ///
     /// Everything that would otherwise fail when the first client connects.
     pub fn build(self) -> Result<ServerTls, ConfigError> {
-        let ServerEnd { client_auth, client_trust } = &self.end;
+        let ServerEnd { client_auth, client_trust, tickets } = &self.end;
         let (mut context, demands, identities) =
             self.context(SslMethod::tls_server(), Side::Server)?;
         demands.install(&mut context)?;
@@ -276,9 +303,19 @@ impl TlsBuilder<ServerEnd> {
         context.set_num_tickets(1)?;
         // A record without data must come back to the engine, or a flood of them would keep a thread.
         crate::ffi::clear_auto_retry(&mut context);
-        let mut binding = openssl::sha::Sha256::new();
-        binding.update(self.policy.name().as_bytes());
-        binding.update(client_auth.name().as_bytes());
+        let tickets = tickets.load()?;
+        tickets.install(&mut context)?;
+        let mut binding = Digest::new()?;
+        binding.add("policy", self.policy.name().as_bytes())?;
+        // Another version of this program may have another table, and share the key.
+        binding.add("parameters", format!("{:?}", self.policy.parameters()).as_bytes())?;
+        binding.add("module", format!("{:?}", demands.module().map(Module::name)).as_bytes())?;
+        binding.add("client-auth", client_auth.name().as_bytes())?;
+        for identity in &identities {
+            // A client takes whoever resumes its session for the server that it knows. Where servers with
+            // other names share a key, a connection that is led astray must not be resumed.
+            binding.add("certificate", &identity.certificate().digest(MessageDigest::sha256())?)?;
+        }
         match *client_auth {
             ClientAuth::None => context.set_verify(SslVerifyMode::NONE),
             auth => {
@@ -289,9 +326,9 @@ impl TlsBuilder<ServerEnd> {
                     ));
                 }
                 let trust = client_trust.load()?;
-                binding.update(&trust.digest);
+                binding.add("trust", &trust.digest)?;
                 for pin in client_trust.pins() {
-                    binding.update(pin.as_bytes());
+                    binding.add("pin", pin.as_bytes())?;
                 }
                 context.set_client_ca_list(trust.names()?);
                 context.set_verify_cert_store(trust.store.build())?;
@@ -303,9 +340,10 @@ impl TlsBuilder<ServerEnd> {
                 });
             }
         }
-        // A ticket counts only where the rules are those under which it was issued: same mode, same
-        // authorities, same revocation lists (the class of CVE-2025-23419).
-        context.set_session_id_context(&binding.finish())?;
+        // A ticket counts only where the rules are those under which it was issued: same policy, same
+        // certificates, same mode, same authorities, same revocation lists (the class of CVE-2025-23419).
+        // The digest has 32 bytes, which is the most that OpenSSL takes (SSL_MAX_SID_CTX_LENGTH).
+        context.set_session_id_context(&binding.finish()?)?;
         let rules = Rules {
             policy: self.policy,
             owner: Side::Client,
@@ -319,6 +357,7 @@ impl TlsBuilder<ServerEnd> {
             client_auth: *client_auth,
             rules: Arc::new(rules),
             identities,
+            tickets,
         })))
     }
 }

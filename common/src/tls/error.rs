@@ -53,6 +53,15 @@ pub enum ConfigError {
     },
     /// OpenSSL failed for a reason of its own.
     Library(ErrorStack),
+    /// A secret lies in a file that others may read or change.
+    Loose {
+        /// The file.
+        path: PathBuf,
+        /// What it holds.
+        what: &'static str,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// A file was read but does not hold what it should.
     Malformed {
         /// The file.
@@ -79,6 +88,20 @@ pub enum ConfigError {
         policy: Policy,
         /// The names of what is missing.
         missing: Vec<&'static str>,
+    },
+    /// A file cannot be the key of session tickets.
+    TicketKey {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// Two keys of session tickets have the same name, so a ticket does not say which it was sealed with.
+    TicketKeyTwice {
+        /// A file.
+        first: PathBuf,
+        /// Another, or the same again.
+        second: PathBuf,
     },
     /// The passphrase does not open the key or the PKCS#12 file.
     WrongPassphrase(PathBuf),
@@ -147,6 +170,16 @@ impl ConfigError {
                 Report::new(Exit::Configuration, "openssl", "OpenSSL refused the configuration")
                     .explain(stack.to_string())
             }
+            Self::Loose { path, what, mode } => {
+                let path = path.display();
+                new("loose-permissions", format!("others may read or change the {what} {path}"))
+                    .explain(format!(
+                        "its mode is {mode:04o}, and whoever has the {what} has what it protects"
+                    ))
+                    .remedy(format!("chmod 600 {path}"))
+                    .detail("file", path.to_string())
+                    .detail("mode", format!("{mode:04o}"))
+            }
             Self::Malformed { path, what, source } => {
                 let path = path.display();
                 let errors = source.as_ref().map(ErrorStack::errors).unwrap_or_default();
@@ -183,6 +216,21 @@ impl ConfigError {
             .remedy("use another --policy, or a build with another OpenSSL (--features vendored)")
             .detail("policy", policy.name())
             .detail("missing", missing.clone()),
+            Self::TicketKey { path, reason } => {
+                let path = path.display();
+                new("ticket-key", format!("{path} is no ticket key"))
+                    .explain(reason.clone())
+                    .remedy(format!("make one with: openssl rand 80 >{path}; chmod 600 {path}"))
+                    .detail("file", path.to_string())
+            }
+            Self::TicketKeyTwice { first, second } => {
+                let (first, second) = (first.display(), second.display());
+                new("ticket-key", "two ticket keys have the same name".to_owned())
+                    .explain(format!("{first} and {second} begin with the same 16 bytes"))
+                    .remedy("name each key once with --ticket-key; the first seals, all open")
+                    .detail("first", first.to_string())
+                    .detail("second", second.to_string())
+            }
             Self::WrongPassphrase(path) => {
                 let path = path.display();
                 new("wrong-passphrase", format!("the passphrase does not open {path}"))

@@ -11,6 +11,7 @@ mod classify;
 mod cmvp;
 mod context;
 mod demands;
+mod digest;
 mod end;
 mod error;
 mod failure;
@@ -26,6 +27,8 @@ mod resume;
 mod session;
 mod socket;
 mod stream;
+mod ticket_age;
+mod tickets;
 mod trust;
 mod verify;
 mod watched;
@@ -44,6 +47,7 @@ pub use policy::{Algorithm, Availability, Keys, Parameters, Policy, Protocol, Un
 pub use session::TlsSession;
 pub use socket::Socket;
 pub use stream::{Arrived, TlsStream, linger};
+pub use tickets::TicketKeys;
 pub use trust::{Pin, Trust};
 pub use verify::Verdict;
 

@@ -3,13 +3,13 @@
 //! A pin narrows trust, it does not replace it: the chain must verify, *and* one of its certificates
 //! must have a pinned key.
 
+use super::digest::Digest;
 use super::error::ConfigError;
 use super::identity::{malformed, read_file};
 use crate::pki::inspect::pin_of;
 use openssl::asn1::Asn1Time;
 use openssl::base64;
 use openssl::hash::MessageDigest;
-use openssl::sha::sha256;
 use openssl::stack::Stack;
 use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::verify::X509VerifyFlags;
@@ -94,13 +94,13 @@ impl Trust {
         for path in &self.files {
             anchors.extend(certificates(path)?);
         }
-        let mut digest = openssl::sha::Sha256::new();
+        let mut digest = Digest::new()?;
         let mut store = X509StoreBuilder::new()?;
         if self.is_system() {
             add_system_anchors(&mut store)?;
         }
         for anchor in &anchors {
-            digest.update(&anchor.digest(MessageDigest::sha256())?);
+            digest.add("anchor", &anchor.digest(MessageDigest::sha256())?)?;
             store.add_cert(anchor.clone())?;
         }
         let mut flags = X509VerifyFlags::TRUSTED_FIRST;
@@ -112,7 +112,7 @@ impl Trust {
         }
         for path in &self.crls {
             let (lists, bytes) = crls(path)?;
-            digest.update(&sha256(&bytes));
+            digest.add("revocation list", &bytes)?;
             for list in &lists {
                 warn_if_ended(path, list);
                 crate::ffi::add_crl(&mut store, list)?;
@@ -120,7 +120,7 @@ impl Trust {
             flags |= X509VerifyFlags::CRL_CHECK | X509VerifyFlags::CRL_CHECK_ALL;
         }
         store.set_flags(flags)?;
-        Ok(LoadedTrust { store, anchors, digest: digest.finish() })
+        Ok(LoadedTrust { store, anchors, digest: digest.finish()? })
     }
 }
 
@@ -129,7 +129,7 @@ pub(super) struct LoadedTrust {
     pub(super) store: X509StoreBuilder,
     pub(super) anchors: Vec<X509>,
     /// Changes whenever an anchor or a revocation list does.
-    pub(super) digest: [u8; 32],
+    pub(super) digest: Vec<u8>,
 }
 
 impl LoadedTrust {

@@ -1,7 +1,8 @@
 //! A file that may be replaced while the program runs: read when it is first needed, looked at again at most
 //! once a second, and read again when it has changed.
 //!
-//! A new content that cannot be used is said once and changes nothing: what was read before stays.
+//! A new content that cannot be used is said once and changes nothing: what was read before stays. What was
+//! read is overwritten in memory once its meaning is known: it may be a secret.
 
 use super::error::ConfigError;
 use crate::material;
@@ -81,7 +82,8 @@ impl<T> Watched<T> {
         self.at(Instant::now())
     }
 
-    fn at(&self, now: Instant) -> Arc<T> {
+    /// The same at a given time: files that belong together are looked at together.
+    pub(super) fn at(&self, now: Instant) -> Arc<T> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if now.saturating_duration_since(state.looked) >= LOOK_EVERY {
             state.looked = now;
@@ -95,6 +97,16 @@ impl<T> Watched<T> {
         let Ok(metadata) = std::fs::metadata(&self.path) else { return };
         let version = Version::of(&metadata);
         if version == state.version {
+            return;
+        }
+        if !metadata.is_file() {
+            // A FIFO in the file's place would hold whoever opens it until somebody writes.
+            state.version = version;
+            let path = self.path.display();
+            log::warn!(
+                "what was read before is kept: the {} {path} is no file any more",
+                self.what
+            );
             return;
         }
         match read(&self.path, self.what, &self.parse) {
@@ -114,9 +126,11 @@ impl<T> Watched<T> {
 
 /// Content and version come from one open file, so they belong together.
 fn read<T>(path: &Path, what: &'static str, parse: &Parse<T>) -> Result<(T, Version), ConfigError> {
-    let (content, metadata) = material::read_with_metadata(path)
+    let (mut content, metadata) = material::read_with_metadata(path)
         .map_err(|source| ConfigError::File { path: path.to_owned(), what, source })?;
-    Ok((parse(&content, &metadata)?, Version::of(&metadata)))
+    let value = parse(&content, &metadata);
+    crate::ffi::cleanse(&mut content);
+    Ok((value?, Version::of(&metadata)))
 }
 
 impl<T> fmt::Debug for Watched<T> {
@@ -166,6 +180,22 @@ mod tests {
         fs::write(directory.path().join("new"), "3").unwrap();
         fs::rename(directory.path().join("new"), &path).unwrap();
         assert_eq!(*watched.at(begin + LOOK_EVERY * 3), 3);
+    }
+
+    #[test]
+    fn a_fifo_in_its_place_holds_nobody() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("number");
+        fs::write(&path, "1").unwrap();
+        let watched = Watched::open(&path, "number", number).unwrap();
+        let begin = watched.state.lock().unwrap().looked;
+        fs::remove_file(&path).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        assert_eq!(*watched.at(begin + LOOK_EVERY), 1);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "2").unwrap();
+        assert_eq!(*watched.at(begin + LOOK_EVERY * 2), 2);
     }
 
     #[test]

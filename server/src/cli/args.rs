@@ -59,6 +59,11 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     pub(super) crl: Vec<PathBuf>,
 
+    /// Key of session tickets, 80 random bytes: the first seals, all open; several servers may share it
+    /// (repeatable) [default: keys of its own, replaced every two hours]
+    #[arg(long, value_name = "FILE")]
+    pub(super) ticket_key: Vec<PathBuf>,
+
     /// TLS policy: intermediate, modern, fips, cnsa1 or cnsa2
     #[arg(long, value_name = "NAME", default_value_t)]
     pub(super) policy: Policy,

@@ -16,7 +16,7 @@ use sealpair_common::pki::CertificateFacts;
 use sealpair_common::report::Report;
 use sealpair_common::tls::fips::Module;
 use sealpair_common::tls::{
-    ClientAuth, Identity, ServerTls, Trust, openssl_version, passphrase_file,
+    ClientAuth, Identity, ServerTls, TicketKeys, Trust, openssl_version, passphrase_file,
 };
 use sealpair_server::Server;
 use sealpair_server::handler::FileHandler;
@@ -129,6 +129,11 @@ impl ServeArgs {
         }
         for file in &self.pkcs12 {
             builder = builder.identity_pkcs12(file);
+        }
+        if !self.ticket_key.is_empty() {
+            // Before the state directory: a refusal must not leave an authority behind.
+            let keys = TicketKeys::from_files(&self.ticket_key).map_err(|error| error.report())?;
+            builder = builder.ticket_keys(keys);
         }
         let mut own = if !self.has_identity() {
             let dir = self.state_dir.clone().map_or_else(state::default_dir, Ok)?;
