@@ -6,6 +6,7 @@
 
 use crate::handover::{FIRST_DESCRIPTOR, announced};
 use foreign_types::{ForeignType, ForeignTypeRef};
+use openssl::asn1::{Asn1GeneralizedTimeRef, Asn1TimeRef};
 use openssl::error::ErrorStack;
 use openssl::nid::Nid;
 use openssl::ssl::{SslContextBuilder, SslMode, SslRef, SslSessionRef};
@@ -187,6 +188,35 @@ pub(crate) fn client_certificate_was_requested(ssl: &SslRef) -> bool {
 pub(crate) fn certificate_rejected() -> X509VerifyResult {
     // SAFETY: the number is one that OpenSSL knows, which is all that the crate asks for.
     unsafe { X509VerifyResult::from_raw(28) }
+}
+
+/// What OpenSSL says of a peer's certificate that its OCSP response rules out (<openssl/x509_vfy.h> of
+/// 3.0).
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum OcspResult {
+    /// `X509_V_ERR_CERT_REVOKED`
+    Revoked = 23,
+    /// `X509_V_ERR_OCSP_VERIFY_NEEDED`
+    Missing = 94,
+    /// `X509_V_ERR_OCSP_VERIFY_FAILED`
+    Unusable = 95,
+    /// `X509_V_ERR_OCSP_CERT_UNKNOWN`
+    Unknown = 96,
+}
+
+impl From<OcspResult> for X509VerifyResult {
+    fn from(result: OcspResult) -> Self {
+        // SAFETY: the numbers are ones that OpenSSL knows, which is all that the crate asks for.
+        unsafe { Self::from_raw(result as c_int) }
+    }
+}
+
+/// `ASN1_GENERALIZEDTIME` as the `ASN1_TIME` that it is, too (<openssl/types.h> has both as
+/// `ASN1_STRING`): the `openssl` crate can compare and convert only the latter.
+pub(crate) fn as_time(time: &Asn1GeneralizedTimeRef) -> &Asn1TimeRef {
+    // SAFETY: the pointer is valid as long as the borrow, and both names stand for one C type, whose
+    // content says which of the two forms it has.
+    unsafe { Asn1TimeRef::from_ptr(time.as_ptr().cast()) }
 }
 
 /// Takes a descriptor that was handed over to this process when it was started (sd_listen_fds(3)), and

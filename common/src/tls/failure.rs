@@ -365,6 +365,9 @@ impl Failure {
     /// The third line: what to do. On the server's side the peer must do it, so it says who.
     fn remedy(&self) -> Option<&'static str> {
         let client = self.0.side == Side::Client;
+        if let Some(remedy) = self.0.verdict.as_ref().and_then(Verdict::remedy) {
+            return Some(remedy);
+        }
         Some(match self.0.reason {
             Reason::Closed | Reason::Io(_) if client => {
                 "check that the server is up and serves TLS on this port, then try again"
@@ -396,6 +399,9 @@ impl Failure {
             }
             Reason::OwnCertificateRefused(48) => {
                 "the client does not trust our authority: give it the CA file"
+            }
+            Reason::OwnCertificateRefused(113) => {
+                "it objects to our OCSP response, or wants one: see --ocsp-response"
             }
             Reason::OwnCertificateRefused(_) => {
                 "often a name or a pin that the client did not find: its own message says which"
