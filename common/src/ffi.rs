@@ -11,7 +11,7 @@ use openssl::error::ErrorStack;
 use openssl::nid::Nid;
 use openssl::ssl::{SslContextBuilder, SslMode, SslRef, SslSessionRef};
 use openssl::x509::store::X509StoreBuilderRef;
-use openssl::x509::{X509, X509Crl, X509VerifyResult};
+use openssl::x509::{X509, X509Crl, X509CrlRef, X509StoreContextRef, X509VerifyResult};
 use std::collections::BTreeSet;
 use std::ffi::{CStr, c_char, c_int, c_long, c_uchar, c_ulong, c_void};
 use std::io;
@@ -35,6 +35,9 @@ unsafe extern "C" {
     fn SSL_group_to_name(ssl: *mut openssl_sys::SSL, id: c_int) -> *const c_char;
     fn SSL_get_peer_signature_type_nid(ssl: *const openssl_sys::SSL, nid: *mut c_int) -> c_int;
     fn SSL_get_signature_type_nid(ssl: *const openssl_sys::SSL, nid: *mut c_int) -> c_int;
+    fn X509_STORE_CTX_get0_current_crl(
+        context: *const openssl_sys::X509_STORE_CTX,
+    ) -> *mut openssl_sys::X509_CRL;
     fn X509_STORE_add_crl(
         store: *mut openssl_sys::X509_STORE,
         crl: *mut openssl_sys::X509_CRL,
@@ -75,6 +78,17 @@ pub(crate) fn add_crl(store: &mut X509StoreBuilderRef, crl: &X509Crl) -> Result<
     // SAFETY: both pointers are valid for the call, and the store takes its own reference to the list.
     let done = unsafe { X509_STORE_add_crl(store.as_ptr(), crl.as_ptr()) };
     if done > 0 { Ok(()) } else { Err(ErrorStack::get()) }
+}
+
+/// `X509_STORE_CTX_get0_current_crl`: the revocation list that verification is looking at, for the verify
+/// callback.
+pub(crate) fn current_crl(context: &X509StoreContextRef) -> Option<&X509CrlRef> {
+    // SAFETY: the pointer is valid, and the function changes nothing. The result is null or a list that
+    // the context's store holds; it lives at least as long as the context is borrowed.
+    unsafe {
+        let crl = X509_STORE_CTX_get0_current_crl(context.as_ptr());
+        (!crl.is_null()).then(|| X509CrlRef::from_ptr(crl))
+    }
 }
 
 /// `SSL_set_session`: offers a session for resumption.

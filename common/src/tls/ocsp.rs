@@ -268,7 +268,7 @@ fn of_basic(
         return Reading::failed(Problem::OtherCertificate);
     };
     let period = Period::of(&status);
-    let finding = signed_by(response, der, issuer).and_then(|()| {
+    let finding = signed_by(response, der, issuer, now).and_then(|()| {
         period.ok_or(Problem::Malformed)?.check(now)?;
         Ok(match status.status {
             OcspCertStatus::GOOD => Finding::Good,
@@ -284,12 +284,17 @@ fn of_basic(
 
 /// Whether the certificate's issuer has signed the response, or somebody whom that very issuer has given a
 /// certificate for it (RFC 6960 section 4.2.2.2).
-fn signed_by(response: &OcspBasicResponseRef, der: &[u8], issuer: &X509Ref) -> Result<(), Problem> {
+fn signed_by(
+    response: &OcspBasicResponseRef,
+    der: &[u8],
+    issuer: &X509Ref,
+    now: Timestamp,
+) -> Result<(), Problem> {
     check_digest(der)?;
     let library = |stack: ErrorStack| Problem::Signer(stack.to_string());
     // The issuer and nobody else: it has been verified already, or is our own. What the response brings
     // along can lead to it, but is not trusted.
-    let store = only(issuer).map_err(library)?;
+    let store = only(issuer, now).map_err(library)?;
     let mut candidates = Stack::new().map_err(library)?;
     candidates.push(issuer.to_owned()).map_err(library)?;
     // Without the flag, a root whose file marks it as trusted for OCSP could sign for any authority.
@@ -298,9 +303,10 @@ fn signed_by(response: &OcspBasicResponseRef, der: &[u8], issuer: &X509Ref) -> R
         .map_err(|stack| Problem::Signer(unauthorised(&stack)))
 }
 
-fn only(issuer: &X509Ref) -> Result<X509Store, ErrorStack> {
+fn only(issuer: &X509Ref, now: Timestamp) -> Result<X509Store, ErrorStack> {
     let mut param = X509VerifyParam::new()?;
     param.set_auth_level(SECURITY_LEVEL);
+    param.set_time(now.as_second());
     // The issuer is often an intermediate.
     param.set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
     let mut store = X509StoreBuilder::new()?;

@@ -11,7 +11,9 @@ use super::policy::{Parameters, Policy};
 use super::trust::Pin;
 use crate::ffi::OcspResult;
 use crate::pki::CertificateFacts;
+use crate::pki::inspect::instant;
 use crate::report::Report;
+use openssl::asn1::Asn1TimeRef;
 use openssl::ssl::{SslRef, SslVerifyMode};
 use openssl::x509::{X509Ref, X509StoreContextRef, X509VerifyResult};
 use std::sync::{Arc, OnceLock};
@@ -130,6 +132,17 @@ impl Verdict {
     }
 }
 
+/// The time for which the revocation list speaks that decided, if one did.
+fn list_of(context: &X509StoreContextRef) -> Option<String> {
+    let list = crate::ffi::current_crl(context)?;
+    let time = |time: &Asn1TimeRef| instant(time).map(|time| time.to_string());
+    Some(format!(
+        "revocation list: this update {}, next update {}",
+        time(list.last_update()).as_deref().unwrap_or("an unreadable date"),
+        list.next_update().and_then(time).as_deref().unwrap_or("none"),
+    ))
+}
+
 /// A certificate may carry ten thousand names; a line of text may not.
 fn shorten(text: &str) -> String {
     const LONGEST: usize = 120;
@@ -202,7 +215,10 @@ impl Rules {
             let code = context.error();
             let wanted = match (code.as_raw(), name) {
                 (HOSTNAME_MISMATCH | IP_ADDRESS_MISMATCH, Some(name)) => format!("wanted: {name}"),
-                _ => format!("trusted: {}", self.trust),
+                _ => match list_of(context) {
+                    Some(list) => format!("{list}; trusted: {}", self.trust),
+                    None => format!("trusted: {}", self.trust),
+                },
             };
             return refuse(context, Rule::Chain(rule_of(code)), wanted);
         }
