@@ -38,6 +38,11 @@ pub enum Issue {
 impl Pki {
     /// Issues one.
     pub fn issue_for_ocsp(&self, kind: Issue) -> Credentials {
+        self.issue_asking(kind, None)
+    }
+
+    /// Issues one whose status is to be asked for at this URL.
+    pub fn issue_asking(&self, kind: Issue, url: Option<&str>) -> Credentials {
         let own = match kind {
             Issue::RsaResponder => self.server_rsa(),
             _ => self.server(),
@@ -76,6 +81,16 @@ impl Pki {
             let value = Asn1OctetString::new_from_bytes(&[0x30, 3, 2, 1, 5]).unwrap();
             let feature = X509Extension::new_from_der(&feature, false, &value).unwrap();
             certificate.append_extension(feature).unwrap();
+        }
+        if let Some(url) = url {
+            // AuthorityInfoAccessSyntax of RFC 5280 section 4.2.2.1 with id-ad-ocsp.
+            let access =
+                [encode(0x06, &[0x2b, 6, 1, 5, 5, 7, 0x30, 1]), encode(0x86, url.as_bytes())];
+            let value = encode(0x30, &encode(0x30, &access.concat()));
+            let value = Asn1OctetString::new_from_bytes(&value).unwrap();
+            let place = Asn1Object::from_str("1.3.6.1.5.5.7.1.1").unwrap();
+            let place = X509Extension::new_from_der(&place, false, &value).unwrap();
+            certificate.append_extension(place).unwrap();
         }
         let digest = match kind {
             Issue::Sha1Responder => MessageDigest::sha1(),

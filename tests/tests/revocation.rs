@@ -308,6 +308,14 @@ fn what_must_be_proved_is_proved_in_every_handshake() {
     let loose = client().build().unwrap();
     assert_eq!(request(&loose, &server), Ok((false, true)));
     assert_eq!(request(&loose, &server), Ok((true, false)), "a resumed session brings no status");
+    // Also where the certificate demands a response: the session had one.
+    let demanding = pki.with_issuer(&pki.issue_for_ocsp(Issue::MustStaple));
+    let stapler = stapling(&demanding, &pki.ocsp(&demanding).file());
+    assert_eq!(request(&loose, &stapler), Ok((false, true)));
+    assert_eq!(request(&loose, &stapler), Ok((true, false)));
+    let run = stapler.s_client().args(["-tls1_2", "-status", "-reconnect"]).run();
+    let said = run.expect_success().text();
+    assert!(said.contains("Reused, TLSv1.2"), "{said}");
     let strict = client().require_revocation().build().unwrap();
     for _ in 0..2 {
         assert_eq!(request(&strict, &server), Ok((false, true)));
@@ -533,4 +541,44 @@ fn a_response_that_has_ended_is_not_stapled_any_more() {
     assert_eq!(server.log().matches("is not stapled any more").count(), 1, "{}", server.log());
     fs::write(&file, pki.ocsp(&credentials).der()).unwrap();
     settles("the new one is stapled", || this_update(&server, &pki.ca()).is_some());
+}
+
+#[test]
+fn the_script_of_the_documentation_fetches_what_the_server_staples() {
+    const OPERATIONS: &str = include_str!("../../docs/operations.md");
+    let section = OPERATIONS.split_once("\n### Stapling\n").unwrap().1;
+    let script = section.split_once("```sh\n").unwrap().1.split_once("```").unwrap().0;
+    assert!(script.contains("openssl ocsp"), "{script}");
+    let pki = Pki::new();
+    let script = pki.write(".sh", script);
+    // A responder: the answer is one that was made before.
+    let answer = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let said = Arc::clone(&answer);
+    let responder = ScriptedServer::tcp(move |tcp| {
+        let head = sealpair_tests::peers::read_head(tcp).unwrap_or_default();
+        assert!(head.starts_with("POST / HTTP/1."), "{head}");
+        let body = said.lock().unwrap().clone();
+        let head = format!(
+            "HTTP/1.0 200 OK\r\nContent-Type: application/ocsp-response\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        tcp.write_all(&[head.into_bytes(), body].concat()).unwrap();
+        // What it has asked is not read: closing now would reset the connection.
+        let _ = tcp.read_to_end(&mut Vec::new());
+    });
+    let url = format!("http://127.0.0.1:{}/", responder.port());
+    let server = pki.issue_asking(Issue::MustStaple, Some(&url));
+    let file = pki.path(".ocsp");
+    let fetch = || {
+        let run = Run::new(std::process::Command::new("/bin/sh")).arg(&script);
+        run.arg(pki.ca()).arg(&server.cert).arg(&file).run()
+    };
+    // It does not take everything for an answer.
+    *answer.lock().unwrap() = TRY_LATER.to_vec();
+    assert_ne!(fetch().code(), Some(0));
+    assert!(!file.exists());
+    *answer.lock().unwrap() = pki.ocsp(&server).der();
+    fetch().expect_success();
+    let ours = stapling(&pki.with_issuer(&server), &file);
+    get(&ours.url("/a"), &pki.ca(), &["--require-revocation"]).expect_success();
 }

@@ -416,6 +416,10 @@ impl Failure {
                 "if the server's key was changed on purpose, pin the new one (--pin)"
             }
             Reason::PeerCertificateRevoked => "do not trust it; its owner must get a new one",
+            // OpenSSL 3.6 has refused the response before it got here.
+            Reason::PeerCertificateRevocationUnknown if self.0.verdict.is_none() => {
+                "the server must staple the response of its certificate's authority, or none"
+            }
             Reason::PeerCertificateRevocationUnknown => {
                 "give a current revocation list of this issuer with --crl"
             }

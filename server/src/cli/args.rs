@@ -186,7 +186,7 @@ impl ServeArgs {
             return Err(refused("client-auth", message)
                 .remedy("add --client-auth required or --client-auth optional"));
         }
-        if self.require_revocation && !(asked && !self.crl.is_empty()) {
+        if self.require_revocation && (!asked || self.crl.is_empty()) {
             let message = "--require-revocation needs --client-auth and --crl";
             return Err(refused("require-revocation", message)
                 .explain(
