@@ -8,6 +8,7 @@ pub(crate) mod tickets;
 
 use crate::handover::{FIRST_DESCRIPTOR, announced};
 use foreign_types::{ForeignType, ForeignTypeRef};
+use openssl::asn1::{Asn1GeneralizedTimeRef, Asn1TimeRef};
 use openssl::error::ErrorStack;
 use openssl::nid::Nid;
 use openssl::pkey::{HasParams, PKeyRef, Private};
@@ -16,7 +17,9 @@ use openssl::provider::Provider;
 use openssl::ssl::{SslCipher, SslCipherRef, SslContextBuilder, SslMode, SslRef, SslSessionRef};
 use openssl::stack::StackRef;
 use openssl::x509::store::X509StoreBuilderRef;
-use openssl::x509::{X509, X509Builder, X509Crl, X509Ref, X509VerifyResult};
+use openssl::x509::{
+    X509, X509Builder, X509Crl, X509CrlRef, X509Ref, X509StoreContextRef, X509VerifyResult,
+};
 use openssl_sys::{OSSL_LIB_CTX, OSSL_PARAM, OSSL_PROVIDER};
 use std::collections::BTreeSet;
 use std::ffi::{CStr, c_char, c_int, c_long, c_uchar, c_ulong, c_void};
@@ -43,6 +46,9 @@ unsafe extern "C" {
     fn SSL_get_peer_signature_type_nid(ssl: *const openssl_sys::SSL, nid: *mut c_int) -> c_int;
     fn SSL_get_signature_type_nid(ssl: *const openssl_sys::SSL, nid: *mut c_int) -> c_int;
     fn OPENSSL_cleanse(bytes: *mut c_void, length: usize);
+    fn X509_STORE_CTX_get0_current_crl(
+        context: *const openssl_sys::X509_STORE_CTX,
+    ) -> *mut openssl_sys::X509_CRL;
     fn X509_STORE_add_crl(
         store: *mut openssl_sys::X509_STORE,
         crl: *mut openssl_sys::X509_CRL,
@@ -132,6 +138,17 @@ pub(crate) fn add_crl(store: &mut X509StoreBuilderRef, crl: &X509Crl) -> Result<
     // SAFETY: both pointers are valid for the call, and the store takes its own reference to the list.
     let done = unsafe { X509_STORE_add_crl(store.as_ptr(), crl.as_ptr()) };
     if done > 0 { Ok(()) } else { Err(ErrorStack::get()) }
+}
+
+/// `X509_STORE_CTX_get0_current_crl`: the revocation list that verification is looking at, for the verify
+/// callback.
+pub(crate) fn current_crl(context: &X509StoreContextRef) -> Option<&X509CrlRef> {
+    // SAFETY: the pointer is valid, and the function changes nothing. The result is null or a list that
+    // the context's store holds; it lives at least as long as the context is borrowed.
+    unsafe {
+        let crl = X509_STORE_CTX_get0_current_crl(context.as_ptr());
+        (!crl.is_null()).then(|| X509CrlRef::from_ptr(crl))
+    }
 }
 
 /// `SSL_set_session`: offers a session for resumption.
@@ -470,6 +487,35 @@ pub(crate) fn client_hello_extension(ssl: &SslRef, number: u32) -> Option<&[u8]>
     // SAFETY: OpenSSL holds so many bytes there until the callback returns, and the connection is
     // borrowed as long as the slice is used, within it.
     Some(unsafe { std::slice::from_raw_parts(data, length) })
+}
+
+/// What OpenSSL says of a peer's certificate that its OCSP response rules out (<openssl/x509_vfy.h> of
+/// 3.0).
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum OcspResult {
+    /// `X509_V_ERR_CERT_REVOKED`
+    Revoked = 23,
+    /// `X509_V_ERR_OCSP_VERIFY_NEEDED`
+    Missing = 94,
+    /// `X509_V_ERR_OCSP_VERIFY_FAILED`
+    Unusable = 95,
+    /// `X509_V_ERR_OCSP_CERT_UNKNOWN`
+    Unknown = 96,
+}
+
+impl From<OcspResult> for X509VerifyResult {
+    fn from(result: OcspResult) -> Self {
+        // SAFETY: the numbers are ones that OpenSSL knows, which is all that the crate asks for.
+        unsafe { Self::from_raw(result as c_int) }
+    }
+}
+
+/// `ASN1_GENERALIZEDTIME` as the `ASN1_TIME` that it is, too (<openssl/types.h> has both as
+/// `ASN1_STRING`): the `openssl` crate can compare and convert only the latter.
+pub(crate) fn as_time(time: &Asn1GeneralizedTimeRef) -> &Asn1TimeRef {
+    // SAFETY: the pointer is valid as long as the borrow, and both names stand for one C type, whose
+    // content says which of the two forms it has.
+    unsafe { Asn1TimeRef::from_ptr(time.as_ptr().cast()) }
 }
 
 /// Takes a descriptor that was handed over to this process when it was started (sd_listen_fds(3)), and

@@ -4,6 +4,7 @@
 //! program   the built programs, and any program run to its end under a deadline
 //! server    a running `sealpair-server` in a directory of its own
 //! pki       certificates of every kind, good and bad, in files
+//! ocsp      what an authority says of a certificate, true or not, signed by whom the test wants
 //! raw       a TLS client that sends what it is told, byte by byte
 //! shape     how a client's bytes are cut into segments and records
 //! key_updates  a client's KeyUpdate messages, faster than any library sends them
@@ -20,6 +21,7 @@
 
 pub mod crowd;
 pub mod key_updates;
+pub mod ocsp;
 pub mod peers;
 pub mod pki;
 pub mod proc;
@@ -31,6 +33,7 @@ pub mod survival;
 pub mod waiting;
 
 pub use crowd::{Crowd, Manner};
+pub use ocsp::{Issue, Ocsp};
 pub use peers::{Nginx, OpensslServer, ScriptedServer, curl, openssl};
 pub use pki::{Credentials, Pki};
 pub use program::{Ended, Run, Running};

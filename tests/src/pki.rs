@@ -166,7 +166,9 @@ impl Pki {
         let incomplete =
             Credentials { cert: pem(&leaf), key: leaf.with_extension("key"), ca: pem(&root) };
         let cert = self.write("-chain.pem", both);
-        Chained { complete: Credentials { cert, ..incomplete.clone() }, incomplete }
+        let middle =
+            Credentials { cert: pem(&middle), key: middle.with_extension("key"), ca: pem(&root) };
+        Chained { complete: Credentials { cert, ..incomplete.clone() }, incomplete, middle }
     }
 
     /// A revocation list of this authority that revokes these certificates, perhaps none.
@@ -232,6 +234,8 @@ pub struct Chained {
     pub complete: Credentials,
     /// Without it.
     pub incomplete: Credentials,
+    /// The intermediate itself.
+    pub middle: Credentials,
 }
 
 /// So many days from now, or before now if negative.

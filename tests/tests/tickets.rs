@@ -12,7 +12,7 @@ use openssl::symm::{Cipher, decrypt};
 use sealpair_common::pki::LeafRequest;
 use sealpair_tests::peers::s_client;
 use sealpair_tests::{
-    Credentials, Ended, Nginx, Pki, SealpairServer, ServerBuilder, settles, settles_at,
+    Credentials, Ended, Nginx, Pki, SealpairServer, ServerBuilder, openssl, settles, settles_at,
 };
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -355,7 +355,7 @@ fn the_format_of_a_key_file_is_that_of_nginx() {
     for version in VERSIONS {
         let (ours, theirs) = (pki.path(".session"), pki.path(".session"));
         begin(&server, version, Some(&alice), &ours);
-        let client = s_client(&format!("127.0.0.1:{}", nginx.port()), &pki.ca());
+        let client = s_client(openssl(), &format!("127.0.0.1:{}", nginx.port()), &pki.ca());
         let client = client.args([version, "-ign_eof", "-sess_out"]).arg(&theirs);
         let client = client.arg("-cert").arg(&alice.cert).arg("-key").arg(&alice.key);
         let said = client.input("GET /a HTTP/1.0\r\nHost: localhost\r\n\r\n").run();

@@ -347,6 +347,16 @@ fn show_head(response: &Response<Body>) {
             );
         }
     }
+    if let Some(stapled) = session(response).and_then(|session| session.ocsp.as_ref()) {
+        let _ = writeln!(
+            text,
+            "* OCSP response: {}, this update {}, next update {}{}",
+            stapled.status.name(),
+            stapled.this_update.as_deref().unwrap_or("?"),
+            stapled.next_update.as_deref().unwrap_or("none"),
+            stapled.problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default(),
+        );
+    }
     let _ = writeln!(text, "< {}", response.status());
     for (name, value) in response.headers() {
         let value = String::from_utf8_lossy(value.as_bytes());

@@ -50,6 +50,11 @@ pub(crate) struct TlsArgs {
     #[arg(long, value_name = "FILE")]
     crl: Vec<PathBuf>,
 
+    /// Refuse a server whose certificate is not proved to be unrevoked, by a stapled OCSP response or
+    /// by --crl
+    #[arg(long)]
+    require_revocation: bool,
+
     /// Public key that the server's chain must have: sha256/BASE64 (repeatable: any of them)
     #[arg(long, value_name = "PIN")]
     pin: Vec<String>,
@@ -153,6 +158,9 @@ impl TlsArgs {
         if self.fips {
             builder = builder.fips();
         }
+        if self.require_revocation {
+            builder = builder.require_revocation();
+        }
         if self.insecure {
             builder = builder.dangerous_accept_any_certificate();
         }
@@ -179,6 +187,7 @@ impl TlsArgs {
             ("--policy", self.policy != Policy::default()),
             ("--fips", self.fips),
             ("--crl", !self.crl.is_empty()),
+            ("--require-revocation", self.require_revocation),
             ("--pin", !self.pin.is_empty()),
             ("--pkcs12", self.pkcs12.is_some()),
             ("--key-pass-file", self.key_pass_file.is_some()),

@@ -5,37 +5,40 @@
 //! does not understand; nothing indexes, nothing recurses.
 
 /// The tags used here (X.690, section 8.1.2).
-pub(super) mod tag {
+pub(crate) mod tag {
     pub(crate) const BOOLEAN: u8 = 0x01;
     pub(crate) const INTEGER: u8 = 0x02;
     pub(crate) const BIT_STRING: u8 = 0x03;
     pub(crate) const OCTET_STRING: u8 = 0x04;
     pub(crate) const OID: u8 = 0x06;
+    pub(crate) const ENUMERATED: u8 = 0x0a;
     pub(crate) const SEQUENCE: u8 = 0x30;
     /// `[0] EXPLICIT`: the version.
     pub(crate) const VERSION: u8 = 0xa0;
+    /// `[0] EXPLICIT` elsewhere.
+    pub(crate) const CONTEXT_0: u8 = 0xa0;
     /// `[3] EXPLICIT`: the extensions.
     pub(crate) const EXTENSIONS: u8 = 0xa3;
 }
 
 /// One type-length-value triple.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Element<'a> {
-    pub(super) tag: u8,
-    pub(super) contents: &'a [u8],
+pub(crate) struct Element<'a> {
+    pub(crate) tag: u8,
+    pub(crate) contents: &'a [u8],
     /// Tag, length and contents.
-    pub(super) encoding: &'a [u8],
+    pub(crate) encoding: &'a [u8],
 }
 
 /// The elements of a piece of DER, in order.
 ///
 /// As an iterator it ends at the first element that it does not understand.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
     /// The contents of the next element, which has to have this tag; otherwise nothing is consumed.
-    pub(super) fn read(&mut self, tag: u8) -> Option<&'a [u8]> {
+    pub(crate) fn read(&mut self, tag: u8) -> Option<&'a [u8]> {
         let mut ahead = *self;
         let element = ahead.next().filter(|element| element.tag == tag)?;
         *self = ahead;
@@ -73,24 +76,24 @@ impl<'a> Iterator for Reader<'a> {
 
 /// One extension of a certificate (RFC 5280, section 4.2).
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Extension<'a> {
+pub(crate) struct Extension<'a> {
     /// The identifier, as DER contents.
-    pub(super) oid: &'a [u8],
+    pub(crate) oid: &'a [u8],
     /// The DER inside the octet string.
-    pub(super) value: &'a [u8],
+    pub(crate) value: &'a [u8],
 }
 
 /// The parts of a certificate.
 #[derive(Clone, Debug)]
-pub(super) struct Parts<'a> {
+pub(crate) struct Parts<'a> {
     /// SubjectPublicKeyInfo with its tag and length, as pins digest it.
-    pub(super) spki: &'a [u8],
+    pub(crate) spki: &'a [u8],
     /// The extensions up to the first one that is malformed.
-    pub(super) extensions: Vec<Extension<'a>>,
+    pub(crate) extensions: Vec<Extension<'a>>,
 }
 
 /// Takes a certificate apart (RFC 5280, section 4.1).
-pub(super) fn parts(certificate: &[u8]) -> Option<Parts<'_>> {
+pub(crate) fn parts(certificate: &[u8]) -> Option<Parts<'_>> {
     let mut tbs = Reader(Reader(Reader(certificate).read(tag::SEQUENCE)?).read(tag::SEQUENCE)?);
     let _version = tbs.read(tag::VERSION);
     let _serial = tbs.read(tag::INTEGER)?;
@@ -116,7 +119,7 @@ fn extension(element: Element<'_>) -> Option<Extension<'_>> {
 }
 
 /// The dotted form of an object identifier's contents (X.690, section 8.19).
-pub(super) fn dotted(oid: &[u8]) -> Option<String> {
+pub(crate) fn dotted(oid: &[u8]) -> Option<String> {
     let mut text = String::new();
     let mut arc = 0u64;
     for &octet in oid {
@@ -139,7 +142,7 @@ pub(super) fn dotted(oid: &[u8]) -> Option<String> {
 }
 
 /// Octets in lower-case hexadecimal.
-pub(super) fn hex(octets: &[u8]) -> String {
+pub(crate) fn hex(octets: &[u8]) -> String {
     octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 

@@ -374,6 +374,32 @@ fn pin(spki: &[u8]) -> Option<String> {
     Some(format!("sha256/{}", base64::encode_block(&digest)))
 }
 
+/// A point in time; `None` when it cannot be read.
+pub(crate) fn instant(asn1: &Asn1TimeRef) -> Option<Timestamp> {
+    time(asn1).map(timestamp)
+}
+
+/// Whether the certificate demands a stapled OCSP response: the TLS feature status_request (RFC 7633,
+/// section 4.1). An extension that cannot be read might say so, and counts as if it did.
+pub(crate) fn must_staple(certificate: &X509Ref) -> bool {
+    // 1.3.6.1.5.5.7.1.24, and the number of status_request in RFC 6066, section 8.
+    const TLS_FEATURE: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x01, 0x18];
+    const STATUS_REQUEST: &[u8] = &[5];
+    let der = certificate.to_der().unwrap_or_default();
+    let parts = der::parts(&der);
+    let extensions = parts.as_ref().map_or(&[][..], |parts| &parts.extensions);
+    values(extensions, TLS_FEATURE).any(|value| match Reader(value).read(tag::SEQUENCE) {
+        Some(features) => {
+            let mut features = Reader(features);
+            features
+                .by_ref()
+                .any(|feature| feature.tag != tag::INTEGER || feature.contents == STATUS_REQUEST)
+                || !features.0.is_empty()
+        }
+        None => true,
+    })
+}
+
 /// A time of day and date in UTC, by its distance from 1970: OpenSSL gives out no other form that
 /// is not text.
 fn time(time: &Asn1TimeRef) -> Option<DateTime> {

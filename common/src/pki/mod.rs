@@ -13,7 +13,7 @@
 //! Keys are made through OpenSSL's EVP interface, so an active FIPS provider makes them.
 
 pub mod authority;
-mod der;
+pub(crate) mod der;
 pub mod distinguished_name;
 pub mod error;
 pub mod files;

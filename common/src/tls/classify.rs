@@ -60,6 +60,9 @@ pub(super) mod verify_result {
     pub(in crate::tls) const CRL_PATH_VALIDATION_ERROR: i32 = 54;
     pub(in crate::tls) const HOSTNAME_MISMATCH: i32 = 62;
     pub(in crate::tls) const IP_ADDRESS_MISMATCH: i32 = 64;
+    pub(in crate::tls) const OCSP_VERIFY_NEEDED: i32 = 94;
+    pub(in crate::tls) const OCSP_VERIFY_FAILED: i32 = 95;
+    pub(in crate::tls) const OCSP_CERT_UNKNOWN: i32 = 96;
 }
 
 pub(super) fn of_verdict(verdict: &Verdict) -> Reason {
@@ -88,7 +91,10 @@ pub(super) fn of_verdict(verdict: &Verdict) -> Reason {
         | KEYUSAGE_NO_CRL_SIGN
         | UNHANDLED_CRITICAL_CRL_EXTENSION
         | DIFFERENT_CRL_SCOPE
-        | CRL_PATH_VALIDATION_ERROR => Reason::PeerCertificateRevocationUnknown,
+        | CRL_PATH_VALIDATION_ERROR
+        | OCSP_VERIFY_NEEDED
+        | OCSP_VERIFY_FAILED
+        | OCSP_CERT_UNKNOWN => Reason::PeerCertificateRevocationUnknown,
         _ => Reason::PeerCertificateUnfit,
     }
 }
@@ -149,8 +155,12 @@ fn of_alert(situation: &Situation<'_>, alert: u8) -> Reason {
         40 | 71 => Reason::NoSharedParameters,
         70 => Reason::NoSharedVersion,
         120 => Reason::NoSharedApplicationProtocol,
-        // no_certificate, bad, unsupported, revoked, expired, unknown certificate; unknown_ca, access_denied
-        41..=46 | 48 | 49 => Reason::OwnCertificateRefused(alert),
+        // No server sends it. OpenSSL 3.6 parses the server's OCSP response by itself, and this is what it
+        // reports when it cannot.
+        113 if situation.side == Side::Client => Reason::PeerCertificateRevocationUnknown,
+        // no_certificate, bad, unsupported, revoked, expired, unknown certificate; unknown_ca,
+        // access_denied; bad_certificate_status_response
+        41..=46 | 48 | 49 | 113 => Reason::OwnCertificateRefused(alert),
         _ => Reason::Alert(alert),
     }
 }

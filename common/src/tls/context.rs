@@ -16,6 +16,8 @@ use super::offer::Offer;
 use super::patience::Patience;
 use super::policy::Policy;
 use super::resume::Resumption;
+use super::revocation;
+use super::staple;
 use super::stream::{BULK, Peer, TlsStream};
 use super::tickets::{TicketKeys, TicketSource};
 use super::trust::{Pin, Trust};
@@ -178,6 +180,9 @@ pub struct ServerEnd {
     client_auth: ClientAuth,
     client_trust: Trust,
     tickets: TicketSource,
+    require_revocation: bool,
+    ocsp_responses: Vec<PathBuf>,
+    ocsp_issuers: Vec<PathBuf>,
 }
 
 impl ServerTls {
@@ -280,19 +285,56 @@ impl TlsBuilder<ServerEnd> {
         self
     }
 
+    /// A client's certificate must be proved not to be revoked, in every handshake: there must be
+    /// revocation lists, and no session is resumed, because that would prove nothing.
+    #[must_use]
+    pub fn require_revocation(mut self) -> Self {
+        self.end.require_revocation = true;
+        self
+    }
+
+    /// Staples the OCSP response in this file (DER, or PEM) to handshakes with the certificate that it
+    /// is for. The file is read again when it has been replaced. May be called again for another
+    /// certificate.
+    #[must_use]
+    pub fn ocsp_response(mut self, path: impl Into<PathBuf>) -> Self {
+        self.end.ocsp_responses.push(path.into());
+        self
+    }
+
+    /// A PEM file with the issuer of a certificate of the server's, for [`Self::ocsp_response`], where the
+    /// chain that is sent to clients does not have it.
+    #[must_use]
+    pub fn ocsp_issuer_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.end.ocsp_issuers.push(path.into());
+        self
+    }
+
     /// Reads and checks everything.
     ///
     /// # Errors
     ///
     /// Everything that would otherwise fail when the first client connects.
     pub fn build(self) -> Result<ServerTls, ConfigError> {
-        let ServerEnd { client_auth, client_trust, tickets } = &self.end;
+        let ServerEnd {
+            client_auth,
+            client_trust,
+            tickets,
+            require_revocation,
+            ocsp_responses,
+            ocsp_issuers,
+        } = &self.end;
         let (mut context, demands, identities) =
             self.context(SslMethod::tls_server(), Side::Server)?;
         demands.install(&mut context)?;
         if identities.is_empty() {
             return Err(ConfigError::NoIdentity);
         }
+        let mut issuers = Vec::new();
+        for path in ocsp_issuers.iter().filter(|_| !ocsp_responses.is_empty()) {
+            issuers.extend(staple::issuers(path)?);
+        }
+        staple::install(&mut context, ocsp_responses, &identities, &issuers)?;
         context.set_alpn_select_callback(|_, offered| {
             select_next_proto(SERVER_ALPN, offered).ok_or(AlpnError::ALERT_FATAL)
         });
@@ -340,6 +382,16 @@ impl TlsBuilder<ServerEnd> {
                 });
             }
         }
+        if *require_revocation {
+            if *client_auth == ClientAuth::None || !client_trust.has_crls() {
+                return Err(ConfigError::Incompatible(
+                    "to require that clients' certificates are proved not to be revoked takes client \
+                     certificates and a revocation list (--client-auth, --crl)",
+                ));
+            }
+            context.set_options(SslOptions::NO_TICKET);
+            context.set_num_tickets(0)?;
+        }
         // A ticket counts only where the rules are those under which it was issued: same policy, same
         // certificates, same mode, same authorities, same revocation lists (the class of CVE-2025-23419).
         // The digest has 32 bytes, which is the most that OpenSSL takes (SSL_MAX_SID_CTX_LENGTH).
@@ -380,7 +432,10 @@ struct ClientInner {
     verify: bool,
     server_name: Option<ServerName>,
     rules: Arc<Rules>,
-    resumption: Resumption,
+    /// Nothing where the server's certificate must be proved not to be revoked each time.
+    resumption: Option<Resumption>,
+    /// Whether only a stapled OCSP response can prove it.
+    staple_required: bool,
 }
 
 /// What only a client is told.
@@ -389,6 +444,7 @@ pub struct ClientEnd {
     trust: Trust,
     server_name: Option<ServerName>,
     accept_any_certificate: bool,
+    require_revocation: bool,
 }
 
 impl ClientTls {
@@ -431,8 +487,11 @@ impl ClientTls {
         let internal = |stack| Failure::internal(Side::Client, &peer, &stack);
         let mut ssl = Ssl::new(&inner.context).map_err(internal)?;
         let verdict = self.expect(&mut ssl, name).map_err(internal)?;
-        let port = tcp.peer_addr().map(|address| address.port()).unwrap_or_default();
-        inner.resumption.offer(&mut ssl, name, port);
+        revocation::ask(&mut ssl, verdict.clone(), inner.staple_required).map_err(internal)?;
+        if let Some(resumption) = &inner.resumption {
+            let port = tcp.peer_addr().map(|address| address.port()).unwrap_or_default();
+            resumption.offer(&mut ssl, name, port);
+        }
         let demands = Arc::clone(&inner.demands);
         let peer = Peer { name: peer.clone(), verdict, verified: inner.verify, demands };
         TlsStream::handshake(ssl, tcp, Side::Client, peer, patience)
@@ -501,17 +560,33 @@ impl TlsBuilder<ClientEnd> {
         self
     }
 
+    /// The server's certificate must be proved not to be revoked, in every handshake: by a stapled OCSP
+    /// response, or by the revocation lists of [`Trust::crl_file`] if there are any. Sessions are not
+    /// resumed, because that would prove nothing.
+    #[must_use]
+    pub fn require_revocation(mut self) -> Self {
+        self.end.require_revocation = true;
+        self
+    }
+
     /// Reads and checks everything.
     ///
     /// # Errors
     ///
     /// Everything that would otherwise fail with the first connection.
     pub fn build(self) -> Result<ClientTls, ConfigError> {
-        let ClientEnd { trust, server_name, accept_any_certificate } = &self.end;
+        let ClientEnd { trust, server_name, accept_any_certificate, require_revocation } =
+            &self.end;
         if *accept_any_certificate {
             if self.policy.parameters().must_verify || self.fips {
                 return Err(ConfigError::Incompatible(
                     "certificates cannot be left unverified under fips, cnsa1 or cnsa2",
+                ));
+            }
+            if *require_revocation {
+                return Err(ConfigError::Incompatible(
+                    "whether a certificate is revoked cannot be proved when certificates are not \
+                     verified",
                 ));
             }
             if !trust.pins().is_empty() {
@@ -529,7 +604,11 @@ impl TlsBuilder<ClientEnd> {
             context.set_verify(SslVerifyMode::PEER);
         }
         crate::ffi::set_default_read_buffer(&mut context, BULK);
-        let resumption = Resumption::install(&mut context)?;
+        revocation::install(&mut context)?;
+        let resumption = match require_revocation {
+            true => None,
+            false => Some(Resumption::install(&mut context)?),
+        };
         let rules = Rules {
             policy: self.policy,
             owner: Side::Server,
@@ -544,6 +623,8 @@ impl TlsBuilder<ClientEnd> {
             server_name: server_name.clone(),
             rules: Arc::new(rules),
             resumption,
+            // Beside revocation lists every certificate of the chain has been looked up already.
+            staple_required: *require_revocation && !trust.has_crls(),
         })))
     }
 }

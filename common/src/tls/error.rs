@@ -82,6 +82,15 @@ pub enum ConfigError {
     },
     /// A server has no certificate.
     NoIdentity,
+    /// An OCSP response is not one that can be stapled.
+    OcspResponse {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do about it.
+        remedy: &'static str,
+    },
     /// The linked OpenSSL lacks something that the policy needs.
     PolicyUnavailable {
         /// The policy.
@@ -208,6 +217,13 @@ impl ConfigError {
             }
             Self::NoIdentity => new("no-certificate", "a server needs a certificate".to_owned())
                 .remedy("give --cert and --key"),
+            Self::OcspResponse { path, problem, remedy } => {
+                let path = path.display();
+                new("ocsp-response", format!("cannot staple the OCSP response {path}"))
+                    .explain(problem.clone())
+                    .remedy(*remedy)
+                    .detail("file", path.to_string())
+            }
             Self::PolicyUnavailable { policy, missing } => new(
                 "policy-unavailable",
                 format!("this OpenSSL cannot provide the policy {policy}"),

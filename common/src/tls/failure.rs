@@ -388,6 +388,9 @@ impl Failure {
     /// The third line: what to do. On the server's side the peer must do it, so it says who.
     fn remedy(&self) -> Option<&'static str> {
         let client = self.0.side == Side::Client;
+        if let Some(remedy) = self.0.verdict.as_ref().and_then(Verdict::remedy) {
+            return Some(remedy);
+        }
         Some(match self.0.reason {
             Reason::Closed | Reason::Io(_) if client => {
                 "check that the server is up and serves TLS on this port, then try again"
@@ -430,6 +433,9 @@ impl Failure {
             Reason::OwnCertificateRefused(48) => {
                 "the client does not trust our authority: give it the CA file"
             }
+            Reason::OwnCertificateRefused(113) => {
+                "it objects to our OCSP response, or wants one: see --ocsp-response"
+            }
             Reason::OwnCertificateRefused(_) => {
                 "often a name or a pin that the client did not find: its own message says which"
             }
@@ -443,6 +449,10 @@ impl Failure {
                 "if the server's key was changed on purpose, pin the new one (--pin)"
             }
             Reason::PeerCertificateRevoked => "do not trust it; its owner must get a new one",
+            // OpenSSL 3.6 has refused the response before it got here.
+            Reason::PeerCertificateRevocationUnknown if self.0.verdict.is_none() => {
+                "the server must staple the response of its certificate's authority, or none"
+            }
             Reason::PeerCertificateRevocationUnknown => {
                 "give a current revocation list of this issuer with --crl"
             }

@@ -3,6 +3,8 @@
 use super::end::Side;
 use super::fips::{Module, ModuleName};
 use super::groups::canonical_group;
+use super::ocsp::StapledStatus;
+use super::revocation;
 use crate::ffi::{self, SignatureNids};
 use crate::pki::CertificateFacts;
 use openssl::nid::Nid;
@@ -35,6 +37,10 @@ pub struct TlsSession {
     pub peer: Vec<CertificateFacts>,
     /// Whether the peer's chain was verified; `false` where verification is switched off.
     pub verified: bool,
+    /// The OCSP response that the server stapled to this handshake, as the client has checked it or as
+    /// the server has sent it; nothing where there was none, and on a resumed session, which brings none.
+    /// Where `verified` is false nobody relies on it: see [`StapledStatus::problem`].
+    pub ocsp: Option<StapledStatus>,
     /// The OpenSSL that did all this.
     pub openssl: &'static str,
     /// The FIPS module that did the cryptography of it, where one must: proved, and seen to hold this
@@ -80,6 +86,7 @@ impl TlsSession {
                 .map(|name| String::from_utf8_lossy(name).into_owned()),
             peer: peer_chain(ssl, side),
             verified,
+            ocsp: revocation::stapled(ssl),
             openssl: openssl::version::version(),
             fips: module.map(Module::name),
         }
@@ -87,11 +94,14 @@ impl TlsSession {
 }
 
 impl fmt::Display for TlsSession {
-    /// One line: `TLSv1.3, TLS_AES_128_GCM_SHA256, X25519, ecdsa_secp256r1_sha256`.
+    /// One line: `TLSv1.3, TLS_AES_128_GCM_SHA256, X25519, ecdsa_secp256r1_sha256, OCSP good`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, {}", self.protocol, self.suite)?;
         for fact in [&self.group, &self.signature].into_iter().flatten() {
             write!(f, ", {fact}")?;
+        }
+        if let Some(stapled) = &self.ocsp {
+            write!(f, ", OCSP {}", stapled.status.name())?;
         }
         if self.resumed {
             f.write_str(", resumed")?;

@@ -71,6 +71,11 @@ impl Trust {
         &self.pins
     }
 
+    /// Whether there is a revocation list.
+    pub fn has_crls(&self) -> bool {
+        !self.crls.is_empty()
+    }
+
     /// Whether the system's store is used.
     pub fn is_system(&self) -> bool {
         self.files.is_empty() && self.certificates.is_empty()

@@ -8,12 +8,16 @@
 use super::classify::verify_result::{HOSTNAME_MISMATCH, IP_ADDRESS_MISMATCH};
 use super::end::Side;
 use super::failure::rule_of;
+use super::ocsp::StapledStatus;
 use super::policy::Policy;
 use super::trust::Pin;
+use crate::ffi::OcspResult;
 use crate::pki::CertificateFacts;
+use crate::pki::inspect::instant;
 use crate::report::Report;
+use openssl::asn1::Asn1TimeRef;
 use openssl::ssl::{SslRef, SslVerifyMode};
-use openssl::x509::{X509StoreContextRef, X509VerifyResult};
+use openssl::x509::{X509Ref, X509StoreContextRef, X509VerifyResult};
 use std::sync::{Arc, OnceLock};
 
 /// Why a chain was refused.
@@ -25,6 +29,10 @@ pub struct Verdict {
     rule: Rule,
     /// What was wanted instead: a name, a place of trust.
     wanted: String,
+    /// The stapled response, where that is what it is about.
+    staple: Option<StapledStatus>,
+    /// What to do, where that is more than the code tells.
+    remedy: Option<&'static str>,
 }
 
 #[derive(Clone, Debug)]
@@ -35,6 +43,8 @@ enum Rule {
     Policy(String),
     /// No pinned key.
     Pin,
+    /// The stapled OCSP response, or that there is none.
+    Status(String),
 }
 
 impl Verdict {
@@ -56,9 +66,36 @@ impl Verdict {
     /// The rule, in words.
     pub fn rule(&self) -> &str {
         match &self.rule {
-            Rule::Chain(text) | Rule::Policy(text) => text,
+            Rule::Chain(text) | Rule::Policy(text) | Rule::Status(text) => text,
             Rule::Pin => "no certificate of the chain has a pinned key",
         }
+    }
+
+    /// What the peer's own certificate is refused for after its chain has been verified.
+    pub(super) fn of_status(
+        code: OcspResult,
+        leaf: &X509Ref,
+        rule: String,
+        wanted: String,
+        remedy: Option<&'static str>,
+    ) -> Self {
+        Self {
+            code: code.into(),
+            depth: 0,
+            certificate: Some(CertificateFacts::of(leaf)),
+            rule: Rule::Status(rule),
+            wanted,
+            staple: None,
+            remedy,
+        }
+    }
+
+    pub(super) fn with_staple(self, staple: StapledStatus) -> Self {
+        Self { staple: Some(staple), ..self }
+    }
+
+    pub(super) fn remedy(&self) -> Option<&'static str> {
+        self.remedy
     }
 
     pub(super) fn is_pin(&self) -> bool {
@@ -71,6 +108,10 @@ impl Verdict {
             .detail("rule", self.rule())
             .detail("depth", self.depth)
             .detail("wanted", self.wanted.as_str());
+        let report = match &self.staple {
+            Some(staple) => report.detail("ocsp", serde_json::to_value(staple).unwrap_or_default()),
+            None => report,
+        };
         let Some(certificate) = &self.certificate else {
             return report.explain(self.rule().to_owned());
         };
@@ -93,6 +134,17 @@ impl Verdict {
     }
 }
 
+/// The time for which the revocation list speaks that decided, if one did.
+fn list_of(context: &X509StoreContextRef) -> Option<String> {
+    let list = crate::ffi::current_crl(context)?;
+    let time = |time: &Asn1TimeRef| instant(time).map(|time| time.to_string());
+    Some(format!(
+        "revocation list: this update {}, next update {}",
+        time(list.last_update()).as_deref().unwrap_or("an unreadable date"),
+        list.next_update().and_then(time).as_deref().unwrap_or("none"),
+    ))
+}
+
 /// A certificate may carry ten thousand names; a line of text may not.
 fn shorten(text: &str) -> String {
     const LONGEST: usize = 120;
@@ -109,6 +161,11 @@ pub(super) struct VerdictSlot(Arc<OnceLock<Verdict>>);
 impl VerdictSlot {
     pub(super) fn get(&self) -> Option<Verdict> {
         self.0.get().cloned()
+    }
+
+    /// The first verdict counts: later ones may be its consequences.
+    pub(super) fn set(&self, verdict: Verdict) {
+        let _ = self.0.set(verdict);
     }
 }
 
@@ -153,15 +210,18 @@ impl Rules {
         let refuse = |context: &mut X509StoreContextRef, rule: Rule, wanted: String| {
             let code = context.error();
             let certificate = context.current_cert().map(CertificateFacts::of);
-            // The first verdict counts: the callback may be called again for its consequences.
-            let _ = found.0.set(Verdict { code, depth, certificate, rule, wanted });
+            let (staple, remedy) = (None, None);
+            found.set(Verdict { code, depth, certificate, rule, wanted, staple, remedy });
             false
         };
         if !ok {
             let code = context.error();
             let wanted = match (code.as_raw(), name) {
                 (HOSTNAME_MISMATCH | IP_ADDRESS_MISMATCH, Some(name)) => format!("wanted: {name}"),
-                _ => format!("trusted: {}", self.trust),
+                _ => match list_of(context) {
+                    Some(list) => format!("{list}; trusted: {}", self.trust),
+                    None => format!("trusted: {}", self.trust),
+                },
             };
             return refuse(context, Rule::Chain(rule_of(code)), wanted);
         }

@@ -64,6 +64,15 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     pub(super) ticket_key: Vec<PathBuf>,
 
+    /// Refuse client certificates that are not proved to be unrevoked: needs --crl, resumes no session
+    #[arg(long)]
+    pub(super) require_revocation: bool,
+
+    /// OCSP response to staple to handshakes with the certificate that it is for, in DER; read again
+    /// when it is replaced (repeatable)
+    #[arg(long, value_name = "FILE")]
+    pub(super) ocsp_response: Vec<PathBuf>,
+
     /// TLS policy: intermediate, modern, fips, cnsa1 or cnsa2
     #[arg(long, value_name = "NAME", default_value_t)]
     pub(super) policy: Policy,
@@ -181,6 +190,14 @@ impl ServeArgs {
             let message = "--client-ca and --crl have no effect without --client-auth";
             return Err(refused("client-auth", message)
                 .remedy("add --client-auth required or --client-auth optional"));
+        }
+        if self.require_revocation && (!asked || self.crl.is_empty()) {
+            let message = "--require-revocation needs --client-auth and --crl";
+            return Err(refused("require-revocation", message)
+                .explain(
+                    "only a revocation list can prove that a client's certificate is not revoked",
+                )
+                .remedy("give the list of the clients' authority: --crl FILE"));
         }
         if asked && self.client_ca.is_empty() && self.has_identity() {
             let message = "--client-auth needs --client-ca where --cert or --pkcs12 is given";

@@ -145,6 +145,15 @@ impl ServeArgs {
         } else {
             None
         };
+        for file in &self.ocsp_response {
+            builder = builder.ocsp_response(file);
+        }
+        if let Some(state) = &own {
+            builder = builder.ocsp_issuer_file(&state.ca);
+        }
+        if self.require_revocation {
+            builder = builder.require_revocation();
+        }
         let auth = match self.client_auth {
             ClientAuthArg::None => ClientAuth::None,
             ClientAuthArg::Optional => ClientAuth::Optional,

@@ -6,7 +6,9 @@
 use crate::pki::Credentials;
 use crate::raw::reset;
 use crate::waiting::DEADLINE;
-use openssl::ssl::{SslAcceptor, SslFiletype, SslMethod, SslStream};
+use openssl::ssl::{
+    SslAcceptor, SslAcceptorBuilder, SslFiletype, SslMethod, SslStream, SslVersion,
+};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,6 +49,7 @@ struct Shared {
 struct State {
     connections: usize,
     requests: Vec<String>,
+    failures: Vec<String>,
     open: Vec<TcpStream>,
 }
 
@@ -87,6 +90,33 @@ impl ScriptedServer {
                 }
                 return drain(stream.get_mut());
             }
+        })
+    }
+
+    /// Answers every request, and staples these bytes to each handshake in this version of TLS that asks
+    /// for a status.
+    pub fn stapling(
+        credentials: &Credentials,
+        staple: Vec<u8>,
+        version: SslVersion,
+        answer: &[u8],
+    ) -> Self {
+        let mut builder = acceptor_builder(credentials);
+        builder.set_min_proto_version(Some(version)).unwrap();
+        builder.set_max_proto_version(Some(version)).unwrap();
+        builder
+            .set_status_callback(move |ssl| ssl.set_ocsp_status(&staple).map(|()| true))
+            .unwrap();
+        let (acceptor, answer) = (builder.build(), answer.to_vec());
+        Self::run(move |tcp, shared| {
+            let mut stream = match acceptor.accept(tcp) {
+                Ok(stream) => stream,
+                Err(error) => {
+                    let text = format!("{error:?}");
+                    return shared.state.lock().unwrap().failures.push(text);
+                }
+            };
+            while shared.note(read_head(&mut stream)) && stream.write_all(&answer).is_ok() {}
         })
     }
 
@@ -164,6 +194,11 @@ impl ScriptedServer {
         self.shared.state.lock().unwrap().connections
     }
 
+    /// The handshakes of [`stapling`](Self::stapling) that failed, in OpenSSL's words.
+    pub fn failures(&self) -> Vec<String> {
+        self.shared.state.lock().unwrap().failures.clone()
+    }
+
     /// The heads of the requests that [`answering`](Self::answering) has read.
     pub fn requests(&self) -> Vec<String> {
         self.shared.state.lock().unwrap().requests.clone()
@@ -207,10 +242,14 @@ impl Shared {
 }
 
 fn acceptor(credentials: &Credentials) -> SslAcceptor {
+    acceptor_builder(credentials).build()
+}
+
+fn acceptor_builder(credentials: &Credentials) -> SslAcceptorBuilder {
     let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls()).unwrap();
     acceptor.set_certificate_chain_file(&credentials.cert).unwrap();
     acceptor.set_private_key_file(&credentials.key, SslFiletype::PEM).unwrap();
-    acceptor.build()
+    acceptor
 }
 
 /// The head of a request, read byte by byte so that nothing behind it is taken; `None` at the end.

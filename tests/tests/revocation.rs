@@ -1,0 +1,584 @@
+//! Whether certificates are revoked, on both ends: stapled OCSP responses and `--require-revocation`. What
+//! revocation lists do without it is in `client_certificates` and `server_tls`.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use jiff::{SignedDuration, Timestamp};
+use openssl::ssl::SslVersion;
+use sealpair_common::tls::{ClientTls, Patience, Reason, ServerName};
+use sealpair_tests::ocsp::{TRY_LATER, malformed};
+use sealpair_tests::pki::days;
+use sealpair_tests::{
+    Credentials, Ended, Issue, Nginx, Ocsp, Pki, Run, ScriptedServer, SealpairServer, openssl,
+    settles,
+};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Arc;
+
+const HELLO: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+const VERSIONS: [SslVersion; 2] = [SslVersion::TLS1_2, SslVersion::TLS1_3];
+
+fn get(url: &str, ca: &Path, more: &[&str]) -> Ended {
+    Run::of("sealpair").args(["get", url, "--ca"]).arg(ca).args(more).run()
+}
+
+/// A refusal has three lines: what, which, what to do.
+#[track_caller]
+fn explained(ended: &Ended, words: &[&str]) {
+    assert_eq!(ended.stderr.lines().count(), 3, "{ended}");
+    assert!(ended.stdout.is_empty(), "{ended}");
+    for word in words {
+        assert!(ended.stderr.contains(word), "`{word}` is missing: {ended}");
+    }
+}
+
+fn minutes(minutes: i64) -> Timestamp {
+    Timestamp::now() + SignedDuration::from_mins(minutes)
+}
+
+/// A server of ours that staples this file to this certificate.
+fn stapling(credentials: &Credentials, response: &Path) -> SealpairServer {
+    SealpairServer::start(|server| {
+        server.identity(credentials).arg("--ocsp-response").arg(response).file("a", "hello")
+    })
+}
+
+/// What the client makes of a staple, in both versions of TLS; the server must have seen the right alert.
+#[track_caller]
+fn refused(server: &Credentials, staple: &[u8], words: &[&str]) {
+    for version in VERSIONS {
+        let peer = ScriptedServer::stapling(server, staple.to_vec(), version, HELLO);
+        let ended = get(&peer.url("/"), &server.ca, &[]).expect_code(13);
+        explained(&ended, words);
+        explained(&ended, &["certificate 0 of the chain", "OCSP"]);
+        assert!(peer.requests().is_empty());
+        settles("the server has the alert", || {
+            peer.failures().iter().any(|text| text.contains("bad certificate status response"))
+        });
+    }
+}
+
+#[test]
+fn a_good_response_is_noted_with_its_times() {
+    let pki = Pki::new();
+    let server = pki.server();
+    for version in VERSIONS {
+        let staple = pki.ocsp(&server).der();
+        let peer = ScriptedServer::stapling(&server, staple, version, HELLO);
+        let ended = get(&peer.url("/"), &pki.ca(), &["--json", "-o", "/dev/null"]);
+        let ocsp = ended.expect_success().json()["tls"]["ocsp"].clone();
+        assert_eq!(ocsp["status"], "good");
+        let time = |name: &str| ocsp[name].as_str().unwrap().parse::<Timestamp>().unwrap();
+        let [this, next] = ["this_update", "next_update"].map(time);
+        assert_eq!(next.duration_since(this), SignedDuration::from_hours(24));
+        assert!(ocsp["problem"].is_null());
+        let ended = get(&peer.url("/"), &pki.ca(), &["-v", "--require-revocation"]);
+        let said = ended.expect_success().stderr;
+        assert!(said.contains("* OCSP response: good, this update 20"), "{said}");
+    }
+}
+
+#[test]
+fn a_certificate_that_the_response_revokes_is_13() {
+    let pki = Pki::new();
+    let server = pki.server();
+    let staple = pki.ocsp(&server).revoked().der();
+    let words = ["is revoked", "2024-01-01T00:00:00Z (keyCompromise)", "this update 20"];
+    refused(&server, &staple, &words);
+    let peer = ScriptedServer::stapling(&server, staple, SslVersion::TLS1_3, HELLO);
+    let error =
+        get(&peer.url("/"), &pki.ca(), &["--json", "-o", "/dev/null"]).expect_code(13).json();
+    assert_eq!(error["error"]["kind"], "certificate-revoked");
+    assert_eq!(error["error"]["detail"]["ocsp"]["status"], "revoked");
+    assert!(error["error"]["detail"]["ocsp"]["next_update"].is_string());
+}
+
+#[test]
+fn a_response_that_does_not_know_the_certificate_is_13() {
+    let pki = Pki::new();
+    let server = pki.server();
+    let staple = pki.ocsp(&server).unknown().der();
+    refused(&server, &staple, &["cannot be determined", "does not know the certificate"]);
+}
+
+#[test]
+fn a_response_of_another_time_is_13_and_points_at_the_clock() {
+    let pki = Pki::new();
+    let server = pki.server();
+    let stale = pki.ocsp(&server).dated(days(-8), days(-1));
+    refused(&server, &stale, &["it has ended", "next update", "clock", "must renew"]);
+    let early = pki.ocsp(&server).dated(days(1), days(8));
+    refused(&server, &early, &["of the future", "next update", "clock"]);
+    // Clocks are not all the same.
+    for (this, next) in [(minutes(-60), minutes(-3)), (minutes(3), minutes(60))] {
+        let staple = pki.ocsp(&server).dated(this, next);
+        let peer = ScriptedServer::stapling(&server, staple, SslVersion::TLS1_3, HELLO);
+        get(&peer.url("/"), &pki.ca(), &[]).expect_success();
+    }
+}
+
+#[test]
+fn a_response_for_another_certificate_is_13() {
+    let pki = Pki::new();
+    let (server, other) = (pki.server(), pki.server());
+    refused(&server, &pki.ocsp(&other).der(), &["it is for another certificate"]);
+    // Of another authority, with everything in it right.
+    let foreign = Pki::new();
+    refused(&server, &foreign.ocsp(&foreign.server()).der(), &["it is for another certificate"]);
+}
+
+#[test]
+fn a_response_that_the_issuer_has_not_signed_is_13() {
+    let (pki, foreign) = (Pki::new(), Pki::new());
+    let server = pki.server();
+    let foreign_ca = Credentials { cert: foreign.ca(), key: foreign.ca_key(), ca: foreign.ca() };
+    let staple = pki.ocsp(&server).signed_by(&foreign_ca).der();
+    refused(&server, &staple, &["does not verify under the issuer"]);
+    // Its certificate is left out, so that only its name says who it is.
+    let staple = pki.ocsp(&server).signed_by(&foreign_ca).with("-resp_no_certs").der();
+    refused(&server, &staple, &["OCSP response cannot be used"]);
+    let responder = foreign.issue_for_ocsp(Issue::Responder);
+    let staple = pki.ocsp(&server).signed_by(&responder).der();
+    refused(&server, &staple, &["does not verify under the issuer"]);
+}
+
+#[test]
+fn only_a_responder_that_the_issuer_has_authorised_may_sign() {
+    let pki = Pki::new();
+    let server = pki.server();
+    for (kind, word) in [
+        (Issue::NotResponder, "no id-kp-OCSPSigning"),
+        (Issue::ExpiredResponder, "certificate has expired"),
+        (Issue::Sha1Responder, "too weak"),
+    ] {
+        let staple = pki.ocsp(&server).signed_by(&pki.issue_for_ocsp(kind)).der();
+        refused(&server, &staple, &[word]);
+    }
+    let responder = pki.issue_for_ocsp(Issue::Responder);
+    for options in ["", "-sha256", "-sha1 -resp_key_id"] {
+        let staple = pki.ocsp(&server).signed_by(&responder).with(options).der();
+        let peer = ScriptedServer::stapling(&server, staple, SslVersion::TLS1_3, HELLO);
+        get(&peer.url("/"), &pki.ca(), &["--require-revocation"]).expect_success();
+    }
+}
+
+#[test]
+fn a_response_that_is_signed_weakly_or_wrongly_or_is_malformed_is_13() {
+    let pki = Pki::new();
+    let server = pki.server();
+    let weak = pki.ocsp(&server).with("-rmd sha1").der();
+    refused(&server, &weak, &["its signature uses SHA1"]);
+    // With RSASSA-PSS the digest stands elsewhere.
+    let rsa = pki.issue_for_ocsp(Issue::RsaResponder);
+    let pss = |digest: &str| {
+        let options = format!("-rsigopt rsa_padding_mode:pss -rmd {digest}");
+        pki.ocsp(&server).signed_by(&rsa).with(&options).der()
+    };
+    refused(&server, &pss("sha1"), &["its signature uses SHA1"]);
+    let peer = ScriptedServer::stapling(&server, pss("sha256"), SslVersion::TLS1_2, HELLO);
+    get(&peer.url("/"), &pki.ca(), &["--require-revocation"]).expect_success();
+    // The last byte is one of the signature.
+    let mut wrong = pki.ocsp(&server).with("-resp_no_certs").der();
+    *wrong.last_mut().unwrap() ^= 1;
+    refused(&server, &wrong, &["its signature is wrong"]);
+    refused(&server, &malformed(), &["malformed"]);
+    refused(&server, &TRY_LATER, &["tryLater"]);
+}
+
+#[test]
+fn a_certificate_that_demands_a_response_is_refused_without_one() {
+    let pki = Pki::new();
+    let server = pki.issue_for_ocsp(Issue::MustStaple);
+    for version in VERSIONS {
+        let silent =
+            ScriptedServer::answering(&server, HELLO, sealpair_tests::peers::Ending::Close);
+        let ended = get(&silent.url("/"), &pki.ca(), &[]).expect_code(13);
+        explained(&ended, &["RFC 7633", "--ocsp-response", "certificate 0"]);
+        let staple = pki.ocsp(&server).der();
+        let peer = ScriptedServer::stapling(&server, staple, version, HELLO);
+        get(&peer.url("/"), &pki.ca(), &[]).expect_success();
+    }
+    // A server of ours says so before its clients do.
+    let ours = SealpairServer::start(|ours| ours.identity(&server));
+    settles("the log warns", || ours.log().contains("demands an OCSP response (RFC 7633)"));
+    let ended = get(&ours.url("/"), &pki.ca(), &[]).expect_code(13);
+    explained(&ended, &["RFC 7633"]);
+    settles("the log tells", || {
+        ours.log().contains("it objects to our OCSP response, or wants one")
+    });
+}
+
+#[test]
+fn what_is_required_must_be_proved() {
+    let pki = Pki::new();
+    let server = pki.server();
+    let silent = ScriptedServer::answering(&server, HELLO, sealpair_tests::peers::Ending::Close);
+    let with = |more: &[&str]| get(&silent.url("/"), &pki.ca(), more);
+    with(&[]).expect_success();
+    let ended = with(&["--require-revocation"]).expect_code(13);
+    explained(&ended, &["no OCSP response", "--ocsp-response", "--crl"]);
+    let [empty, full] = [pki.crl(&[]), pki.crl(&[&server])].map(|path| path.display().to_string());
+    with(&["--require-revocation", "--crl", &empty]).expect_success();
+    let ended = with(&["--require-revocation", "--crl", &full]).expect_code(13);
+    explained(&ended, &["is revoked", "revocation list: this update 20", "next update 20"]);
+    // A pin narrows trust; it proves nothing of this.
+    let pin = openssl_pin(&server);
+    with(&["--pin", &pin]).expect_success();
+    with(&["--pin", &pin, "--require-revocation"]).expect_code(13);
+    // A list does not outweigh what the response says.
+    let staple = pki.ocsp(&server).revoked().der();
+    let peer = ScriptedServer::stapling(&server, staple, SslVersion::TLS1_3, HELLO);
+    get(&peer.url("/"), &pki.ca(), &["--crl", &empty]).expect_code(13);
+    // A leaf that is trusted by itself has nobody who could vouch for it.
+    let staple = pki.ocsp(&server).der();
+    let peer = ScriptedServer::stapling(&server, staple, SslVersion::TLS1_3, HELLO);
+    get(&peer.url("/"), &server.cert, &[]).expect_success();
+    let ended = get(&peer.url("/"), &server.cert, &["--require-revocation"]).expect_code(13);
+    explained(&ended, &["trusted by itself", "--ca FILE"]);
+}
+
+fn openssl_pin(server: &Credentials) -> String {
+    let certificate = openssl::x509::X509::from_pem(&fs::read(&server.cert).unwrap()).unwrap();
+    sealpair_common::tls::Pin::of(&certificate).unwrap().to_string()
+}
+
+#[test]
+fn what_cannot_be_required_is_a_usage_error() {
+    let url = "https://localhost:1/";
+    for more in [&["--insecure"][..], &["--tls-backend", "platform"]] {
+        let get = Run::of("sealpair").args(["get", url, "--require-revocation"]).args(more).run();
+        get.expect_code(2);
+    }
+    let pki = Pki::new();
+    for more in [&[][..], &["--client-auth", "required"]] {
+        let server = SealpairServer::builder().arg("--require-revocation").args(more);
+        let (ended, _) = server.refused();
+        assert_eq!(ended.code(), Some(2), "{ended}");
+        assert!(ended.stderr.contains("--crl"), "{ended}");
+    }
+    let server = SealpairServer::builder().identity(&pki.server());
+    let (ended, _) =
+        server.client_auth("optional", &pki.ca()).arg("--require-revocation").refused();
+    assert_eq!(ended.code(), Some(2), "{ended}");
+}
+
+#[test]
+fn unverified_certificates_are_not_refused_for_their_status_but_it_is_told() {
+    let pki = Pki::new();
+    let server = pki.server();
+    for (staple, status) in [(pki.ocsp(&server).der(), "unusable"), (malformed(), "unusable")] {
+        let peer = ScriptedServer::stapling(&server, staple, SslVersion::TLS1_3, HELLO);
+        let run = Run::of("sealpair").args(["get", &peer.url("/"), "--insecure", "--json"]);
+        let ended = run.args(["-o", "/dev/null"]).run().expect_success();
+        assert_eq!(ended.json()["tls"]["ocsp"]["status"], status, "{ended}");
+    }
+    let whole = pki.with_issuer(&server);
+    let staple = pki.ocsp(&server).revoked().der();
+    let peer = ScriptedServer::stapling(&whole, staple, SslVersion::TLS1_2, HELLO);
+    let run = Run::of("sealpair").args(["get", &peer.url("/"), "--insecure", "--json"]);
+    let ended = run.args(["-o", "/dev/null"]).run().expect_success();
+    assert_eq!(ended.json()["tls"]["ocsp"]["status"], "revoked", "{ended}");
+    assert_eq!(ended.json()["tls"]["verified"], false);
+}
+
+/// Makes a request, and tells whether the session was resumed and what was stapled.
+fn request(tls: &ClientTls, server: &SealpairServer) -> Result<(bool, bool), Reason> {
+    let tcp = Arc::new(TcpStream::connect(server.address()).unwrap());
+    let name = ServerName::parse("localhost").unwrap();
+    let mut stream =
+        tls.connect(tcp, &name, Patience::Forever).map_err(|failure| failure.reason())?;
+    let session = stream.session();
+    stream.write_all(b"GET /a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    // Tickets come with it.
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with("hello"), "{answer}");
+    Ok((session.resumed, session.ocsp.is_some()))
+}
+
+#[test]
+fn what_must_be_proved_is_proved_in_every_handshake() {
+    let pki = Pki::new();
+    let credentials = pki.with_issuer(&pki.server());
+    let server = stapling(&credentials, &pki.ocsp(&credentials).file());
+    let client = || ClientTls::builder().trust_file(pki.ca());
+    let loose = client().build().unwrap();
+    assert_eq!(request(&loose, &server), Ok((false, true)));
+    assert_eq!(request(&loose, &server), Ok((true, false)), "a resumed session brings no status");
+    // Also where the certificate demands a response: the session had one.
+    let demanding = pki.with_issuer(&pki.issue_for_ocsp(Issue::MustStaple));
+    let stapler = stapling(&demanding, &pki.ocsp(&demanding).file());
+    assert_eq!(request(&loose, &stapler), Ok((false, true)));
+    assert_eq!(request(&loose, &stapler), Ok((true, false)));
+    let run = stapler.s_client().args(["-tls1_2", "-status", "-reconnect"]).run();
+    let said = run.expect_success().text();
+    assert!(said.contains("Reused, TLSv1.2"), "{said}");
+    let strict = client().require_revocation().build().unwrap();
+    for _ in 0..2 {
+        assert_eq!(request(&strict, &server), Ok((false, true)));
+    }
+}
+
+#[test]
+fn a_server_that_requires_proof_of_its_clients_resumes_nothing() {
+    let pki = Pki::new();
+    let alice = pki.client("alice");
+    for (flags, resumed) in [(&[][..], true), (&["--require-revocation"], false)] {
+        let server = SealpairServer::start(|server| {
+            let server = server.identity(&pki.server()).client_auth("required", &pki.ca());
+            server.arg("--crl").arg(pki.crl(&[])).args(flags).file("a", "hello")
+        });
+        let client = ClientTls::builder().trust_file(pki.ca());
+        let client = client.identity_pem(&alice.cert, &alice.key).build().unwrap();
+        assert_eq!(request(&client, &server), Ok((false, false)));
+        assert_eq!(request(&client, &server), Ok((resumed, false)));
+        // TLS 1.2 has tickets of its own.
+        let run = server.s_client().args(["-tls1_2", "-reconnect", "-cert"]).arg(&alice.cert);
+        let said = run.arg("-key").arg(&alice.key).run().expect_success().text();
+        assert_eq!(said.contains("Reused, TLSv1.2"), resumed, "{said}");
+    }
+}
+
+#[test]
+fn other_clients_take_what_our_server_staples() {
+    let pki = Pki::new();
+    let credentials = pki.with_issuer(&pki.server());
+    let server = stapling(&credentials, &pki.ocsp(&credentials).file());
+    for version in ["-tls1_2", "-tls1_3"] {
+        let said = server.s_client().args([version, "-status"]).run().expect_success().text();
+        assert!(said.contains("OCSP Response Status: successful"), "{said}");
+        assert!(said.contains("Cert Status: good"), "{said}");
+        // Who does not ask gets none.
+        let said = server.s_client().arg(version).run().expect_success().text();
+        assert!(!said.contains("Cert Status"), "{said}");
+    }
+    for version in ["1.2", "1.3"] {
+        let curl = server.curl().args(["--cert-status", "--tls-max", version, "--tlsv1.2"]);
+        curl.arg(server.url("/a")).run().expect_success();
+    }
+    // curl would have noticed.
+    let bare = SealpairServer::start(|server| server.identity(&credentials).file("a", "hello"));
+    bare.curl().arg("--cert-status").arg(bare.url("/a")).run().expect_code(91);
+}
+
+#[test]
+fn our_client_takes_what_nginx_staples() {
+    let pki = Pki::new();
+    let server = pki.server();
+    let staple = |ocsp: Ocsp<'_>| {
+        let directives = format!("ssl_stapling on; ssl_stapling_file {};", ocsp.file().display());
+        let nginx = Nginx::start(&pki.with_issuer(&server), &directives);
+        fs::write(nginx.root().join("a"), "hello").unwrap();
+        nginx
+    };
+    let good = staple(pki.ocsp(&server));
+    let ended =
+        get(&good.url("/a"), &pki.ca(), &["--require-revocation", "--json", "-o", "/dev/null"]);
+    assert_eq!(ended.expect_success().json()["tls"]["ocsp"]["status"], "good");
+    let bad = staple(pki.ocsp(&server).revoked());
+    explained(&get(&bad.url("/a"), &pki.ca(), &[]).expect_code(13), &["is revoked"]);
+}
+
+#[test]
+fn each_certificate_has_a_response_of_its_own() {
+    let pki = Pki::new();
+    let (ecdsa, rsa) = (pki.with_issuer(&pki.server()), pki.server_rsa());
+    // The RSA certificate's issuer stands in the other one's file only.
+    let server = SealpairServer::start(|server| {
+        let server = server.identity(&ecdsa).identity(&rsa);
+        let server = server.arg("--ocsp-response").arg(pki.ocsp(&rsa).file());
+        server.arg("--ocsp-response").arg(pki.ocsp(&ecdsa).file())
+    });
+    for (algorithms, credentials) in [("ECDSA+SHA256", &ecdsa), ("RSA-PSS+SHA256", &rsa)] {
+        let run = server.s_client().args(["-status", "-sigalgs", algorithms]);
+        let said = run.run().expect_success().text();
+        let text = openssl().args(["x509", "-noout", "-serial", "-in"]).arg(&credentials.cert);
+        let serial = text.run().expect_success().text();
+        let serial = serial.trim().strip_prefix("serial=").unwrap().to_owned();
+        assert!(said.contains(&format!("Serial Number: {serial}")), "{serial}: {said}");
+        assert!(said.contains("Cert Status: good"), "{said}");
+    }
+    // One of them alone: the other certificate is served without.
+    let server = SealpairServer::start(|server| {
+        let server = server.identity(&ecdsa).identity(&rsa);
+        server.arg("--ocsp-response").arg(pki.ocsp(&rsa).file())
+    });
+    let run = server.s_client().args(["-status", "-sigalgs", "ECDSA+SHA256"]);
+    let said = run.run().expect_success().text();
+    assert!(said.contains("OCSP response: no response sent"), "{said}");
+}
+
+#[test]
+fn a_response_below_an_intermediate_is_that_of_the_intermediate() {
+    let pki = Pki::new();
+    let chained = pki.chained();
+    let leaf = &chained.complete;
+    let middle = &chained.middle;
+    let response = pki.ocsp(&chained.incomplete).below(&middle.cert).signed_by(middle).file();
+    let server = stapling(leaf, &response);
+    get(&server.url("/a"), &leaf.ca, &["--require-revocation"]).expect_success();
+}
+
+#[test]
+fn a_server_does_not_start_with_a_response_that_clients_would_refuse() {
+    let (pki, foreign) = (Pki::new(), Pki::new());
+    let server = pki.with_issuer(&pki.server());
+    let order = || pki.ocsp(&server);
+    let foreign_ca = Credentials { cert: foreign.ca(), key: foreign.ca_key(), ca: foreign.ca() };
+    let unfit = pki.issue_for_ocsp(Issue::NotResponder);
+    let write = |bytes: Vec<u8>| pki.write(".ocsp", bytes);
+    for (file, words) in [
+        (pki.dir().join("none"), &["cannot read the OCSP response", "check the path"][..]),
+        (pki.write(".ocsp", ""), &["malformed", "-respout"]),
+        (server.cert.clone(), &["malformed"]),
+        (write(malformed()), &["malformed"]),
+        (write([order().der(), b"\n".to_vec()].concat()), &["malformed"]),
+        (write(TRY_LATER.to_vec()), &["tryLater"]),
+        (write(order().dated(days(-8), days(-1))), &["it has ended", "timer"]),
+        // Clients with an exact clock would not take it any more.
+        (write(order().dated(days(-8), minutes(-2))), &["it has ended"]),
+        (write(order().dated(days(1), days(8))), &["of the future", "clock"]),
+        (pki.ocsp(&pki.server()).file(), &["for none of the server's certificates"]),
+        (order().signed_by(&foreign_ca).file(), &["does not verify under the issuer"]),
+        (order().signed_by(&unfit).file(), &["no id-kp-OCSPSigning"]),
+        (order().with("-rmd sha1").file(), &["its signature uses SHA1"]),
+        (order().revoked().file(), &["is revoked since 2024", "get another"]),
+        (order().unknown().file(), &["does not know the certificate"]),
+    ] {
+        let start = SealpairServer::builder().identity(&server).arg("--ocsp-response").arg(&file);
+        let (ended, _) = start.refused();
+        assert_eq!(ended.code(), Some(3), "{ended}");
+        for word in words.iter().chain(&[&*file.display().to_string()]) {
+            assert!(ended.stderr.contains(word), "`{word}` is missing: {ended}");
+        }
+    }
+    // Without its issuer nobody can tell.
+    let bare = pki.server();
+    let start = SealpairServer::builder().identity(&bare).arg("--ocsp-response");
+    let (ended, _) = start.arg(pki.ocsp(&bare).file()).refused();
+    assert_eq!(ended.code(), Some(3), "{ended}");
+    assert!(ended.stderr.contains("append the issuer's certificate"), "{ended}");
+    // The system's store may have it.
+    let start = SealpairServer::builder().identity(&bare).arg("--ocsp-response");
+    let start = start.arg(pki.ocsp(&bare).file()).env("SSL_CERT_FILE", pki.ca());
+    get(&start.start().url("/"), &pki.ca(), &["--require-revocation"]).expect_success();
+}
+
+#[test]
+fn its_own_certificate_can_have_a_response_too() {
+    let pki = Pki::new();
+    let first = SealpairServer::start(|server| server);
+    let state = first.state();
+    let own = Credentials {
+        cert: state.join("server.pem"),
+        key: state.join("server.key"),
+        ca: state.join("ca.pem"),
+    };
+    let ca = Credentials { cert: own.ca.clone(), key: state.join("ca.key"), ca: own.ca.clone() };
+    let response = pki.ocsp(&own).below(&ca.cert).signed_by(&ca).file();
+    let second = SealpairServer::start(|server| {
+        server.state_dir(&state).arg("--ocsp-response").arg(response)
+    });
+    get(&second.url("/"), &own.ca, &["--require-revocation"]).expect_success();
+}
+
+#[test]
+fn a_response_in_pem_is_as_good() {
+    let pki = Pki::new();
+    let server = pki.with_issuer(&pki.server());
+    let base64 = openssl::base64::encode_block(&pki.ocsp(&server).der());
+    let lines: Vec<&str> =
+        base64.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    let pem = format!(
+        "-----BEGIN OCSP RESPONSE-----\n{}\n-----END OCSP RESPONSE-----\n",
+        lines.join("\n")
+    );
+    let ours = stapling(&server, &pki.write(".pem", pem));
+    get(&ours.url("/a"), &pki.ca(), &["--require-revocation"]).expect_success();
+}
+
+/// This update of the response that the server staples; nothing when it staples none.
+fn this_update(server: &SealpairServer, ca: &Path) -> Option<Timestamp> {
+    let ended = get(&server.url("/a"), ca, &["--json", "-o", "/dev/null"]).expect_success();
+    let this = ended.json()["tls"]["ocsp"]["this_update"].as_str()?.parse().unwrap();
+    Some(this)
+}
+
+#[test]
+fn a_response_that_is_replaced_is_read_again_and_a_bad_one_changes_nothing() {
+    let pki = Pki::new();
+    let credentials = pki.with_issuer(&pki.server());
+    let whole = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap();
+    let (first, second) = (whole(minutes(-60)), whole(minutes(-30)));
+    let file = pki.write(".ocsp", pki.ocsp(&credentials).dated(first, days(1)));
+    let replace = |bytes: Vec<u8>| fs::rename(pki.write(".new", bytes), &file).unwrap();
+    let server = stapling(&credentials, &file);
+    let now = || this_update(&server, &pki.ca());
+    assert_eq!(now(), Some(first));
+    replace(pki.ocsp(&credentials).dated(second, days(1)));
+    settles("the new one is stapled", || now() == Some(second));
+    replace(pki.ocsp(&credentials).revoked().der());
+    settles("the log says what is wrong", || {
+        assert_eq!(now(), Some(second));
+        server.log().contains("what was read before is kept")
+    });
+    assert!(server.log().contains("is revoked since 2024"), "{}", server.log());
+}
+
+#[test]
+fn a_response_that_has_ended_is_not_stapled_any_more() {
+    let pki = Pki::new();
+    let credentials = pki.with_issuer(&pki.server());
+    let ends = Timestamp::now() + SignedDuration::from_secs(8);
+    let file = pki.write(".ocsp", pki.ocsp(&credentials).dated(minutes(-60), ends));
+    let server = stapling(&credentials, &file);
+    settles("it is stapled no more", || this_update(&server, &pki.ca()).is_none());
+    assert!(this_update(&server, &pki.ca()).is_none());
+    settles("the log tells", || server.log().contains("is not stapled any more"));
+    assert_eq!(server.log().matches("is not stapled any more").count(), 1, "{}", server.log());
+    fs::write(&file, pki.ocsp(&credentials).der()).unwrap();
+    settles("the new one is stapled", || this_update(&server, &pki.ca()).is_some());
+}
+
+#[test]
+fn the_script_of_the_documentation_fetches_what_the_server_staples() {
+    const OPERATIONS: &str = include_str!("../../docs/operations.md");
+    let section = OPERATIONS.split_once("\n### Stapling\n").unwrap().1;
+    let script = section.split_once("```sh\n").unwrap().1.split_once("```").unwrap().0;
+    assert!(script.contains("openssl ocsp"), "{script}");
+    let pki = Pki::new();
+    let script = pki.write(".sh", script);
+    // A responder: the answer is one that was made before.
+    let answer = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let said = Arc::clone(&answer);
+    let responder = ScriptedServer::tcp(move |tcp| {
+        let head = sealpair_tests::peers::read_head(tcp).unwrap_or_default();
+        assert!(head.starts_with("POST / HTTP/1."), "{head}");
+        let body = said.lock().unwrap().clone();
+        let head = format!(
+            "HTTP/1.0 200 OK\r\nContent-Type: application/ocsp-response\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        tcp.write_all(&[head.into_bytes(), body].concat()).unwrap();
+        // What it has asked is not read: closing now would reset the connection.
+        let _ = tcp.read_to_end(&mut Vec::new());
+    });
+    let url = format!("http://127.0.0.1:{}/", responder.port());
+    let server = pki.issue_asking(Issue::MustStaple, Some(&url));
+    let file = pki.path(".ocsp");
+    let fetch = || {
+        let run = Run::new(std::process::Command::new("/bin/sh")).arg(&script);
+        run.arg(pki.ca()).arg(&server.cert).arg(&file).run()
+    };
+    // It does not take everything for an answer.
+    *answer.lock().unwrap() = TRY_LATER.to_vec();
+    assert_ne!(fetch().code(), Some(0));
+    assert!(!file.exists());
+    *answer.lock().unwrap() = pki.ocsp(&server).der();
+    fetch().expect_success();
+    let ours = stapling(&pki.with_issuer(&server), &file);
+    get(&ours.url("/a"), &pki.ca(), &["--require-revocation"]).expect_success();
+}
