@@ -468,7 +468,7 @@ fn an_old_client_and_a_modern_server_have_nothing_in_common() {
     let server = pki.server().policy(Policy::Modern).build().unwrap();
     let (near, far) = sockets();
     let serving = thread::spawn(move || accept(&server, far).unwrap_err());
-    let mut old = openssl::ssl::SslConnector::builder(openssl::ssl::SslMethod::tls()).unwrap();
+    let mut old = openssl::ssl::SslConnector::builder(SslMethod::tls()).unwrap();
     old.set_max_proto_version(Some(openssl::ssl::SslVersion::TLS1_2)).unwrap();
     let tcp = Arc::into_inner(near).unwrap();
     assert!(old.build().connect("localhost", tcp).is_err());

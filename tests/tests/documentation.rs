@@ -51,7 +51,8 @@ fn the_table_of_policies_says_what_the_code_has() {
             assert_eq!(keys.contains(shown), curves.into_iter().any(|it| it == name), "{policy}");
         }
         assert!(parameters.keys.ml_dsa.iter().all(|set| keys.contains(set)), "{policy}");
-        let days = parameters.lifetime_days.map_or("–".to_owned(), |days| format!("{days} days"));
+        let days =
+            parameters.lifetime_days.map_or_else(|| "–".to_owned(), |days| format!("{days} days"));
         assert_eq!(row("longest")[column], days, "{policy}");
         let required = parameters.extended_master_secret;
         assert_eq!(row("extended master")[column] == "required", required, "{policy}");
