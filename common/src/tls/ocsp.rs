@@ -70,7 +70,8 @@ impl CertStatus {
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct StapledStatus {
-    /// What it says. Where the peer is verified it is `good`: with anything else there is no connection.
+    /// What it says. Where the peer is verified it is `good`: with anything else there is no connection;
+    /// only a certificate that is itself the trust anchor may come with one that nobody can check.
     pub status: CertStatus,
     /// When that was known to be so, in UTC (RFC 3339); nothing where it cannot be read.
     pub this_update: Option<String>,
