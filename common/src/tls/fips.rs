@@ -11,7 +11,7 @@
 
 use super::cmvp::{self, Cmvp};
 use crate::exit::Exit;
-use crate::ffi::{self, Operation};
+use crate::ffi::provider::{self as ffi, Operation};
 use crate::report::Report;
 use openssl::error::ErrorStack;
 use openssl::provider::Provider;

@@ -8,6 +8,7 @@
 
 mod accepting;
 mod classify;
+mod client;
 mod cmvp;
 mod context;
 mod demands;
@@ -26,6 +27,7 @@ mod patience;
 mod policy;
 mod resume;
 mod revocation;
+mod server;
 mod session;
 mod socket;
 mod staple;
@@ -35,11 +37,13 @@ mod tickets;
 mod trust;
 mod verify;
 mod watched;
+mod wording;
 
 pub use crate::material::Passphrase;
 pub use accepting::{Accepting, Advance};
+pub use client::{ClientEnd, ClientTls};
 pub use cmvp::{AS_OF as CMVP_AS_OF, Cmvp, REGISTER as CMVP_REGISTER};
-pub use context::{ClientAuth, ClientEnd, ClientTls, ServerEnd, ServerTls, TlsBuilder};
+pub use context::TlsBuilder;
 pub use end::Side;
 pub use error::ConfigError;
 pub use failure::{Blame, Failure, Reason};
@@ -48,6 +52,7 @@ pub use name::ServerName;
 pub use ocsp::{CertStatus, StapledStatus};
 pub use patience::{Pace, Patience};
 pub use policy::{Algorithm, Availability, Keys, Parameters, Policy, Protocol, UnknownPolicy};
+pub use server::{ClientAuth, ServerEnd, ServerTls};
 pub use session::TlsSession;
 pub use socket::Socket;
 pub use stream::{Arrived, TlsStream, linger};
