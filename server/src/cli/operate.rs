@@ -112,8 +112,9 @@ pub(super) fn obey_signals(mut signals: Signals, controls: Controls) -> Result<(
                     if let Some(file) = &ready_file {
                         file.remove();
                     }
-                    handle.stop();
+                    // Before the stop, which may end the process at once.
                     log::info!("stopping; once more to stop at once");
+                    handle.stop();
                 }
                 _ => {
                     if let Some(file) = &ready_file {
