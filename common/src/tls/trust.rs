@@ -76,6 +76,11 @@ impl Trust {
         self.files.is_empty() && self.certificates.is_empty()
     }
 
+    /// Whether revocation lists are consulted.
+    pub fn has_crls(&self) -> bool {
+        !self.crls.is_empty()
+    }
+
     /// Where trust comes from, for messages: the files, or "the system's trust store".
     pub(super) fn describe(&self) -> String {
         if self.is_system() {
