@@ -54,7 +54,7 @@ impl Check {
 /// # Errors
 ///
 /// When OpenSSL cannot even try to verify it.
-pub fn explain(
+pub(super) fn explain(
     sent: Vec<X509>,
     versions: Vec<Version>,
     examiner: &Examiner,
@@ -88,7 +88,7 @@ pub fn explain(
         checks.push(Check::fail("standard", explained.told(&others)));
     }
     let valid = checks.iter().all(|check| check.passed);
-    let issuer = examined.path.get(1).or(sent.get(1)).cloned();
+    let issuer = examined.path.get(1).or_else(|| sent.get(1)).cloned();
     Ok(Some(Chain { valid, versions, checks, certificates: facts, sent, issuer }))
 }
 

@@ -17,7 +17,7 @@ const SUITES_AT_A_TIME: usize = 64;
 
 /// What was found of one list.
 #[derive(Clone, Debug, Default)]
-pub struct Found {
+pub(super) struct Found {
     /// What was chosen, in the order in which it was.
     pub chosen: Vec<u16>,
     /// Why the last question ended without a choice; `None` if there was nothing left to offer.
@@ -26,13 +26,13 @@ pub struct Found {
 
 impl Found {
     /// Whether there may be more than was found.
-    pub fn is_incomplete(&self) -> bool {
+    pub(super) fn is_incomplete(&self) -> bool {
         self.end.as_ref().is_some_and(Answer::is_undecided)
     }
 }
 
 /// A hello that offers everything of a version but compression.
-pub fn everything(endpoint: &Endpoint, version: Version) -> Hello {
+pub(super) fn everything(endpoint: &Endpoint, version: Version) -> Hello {
     let server_name = match endpoint.name() {
         ServerName::Dns(name) => Some(name.clone()),
         ServerName::Ip(_) => None,
@@ -52,7 +52,7 @@ pub fn everything(endpoint: &Endpoint, version: Version) -> Hello {
 }
 
 /// Runs a function for each input, several at a time; the results are in the order of the inputs.
-pub fn parallel<T: Sync, R: Send>(inputs: &[T], ask: impl Fn(&T) -> R + Sync) -> Vec<R> {
+pub(super) fn parallel<T: Sync, R: Send>(inputs: &[T], ask: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let results: Mutex<Vec<(usize, R)>> = Mutex::new(Vec::with_capacity(inputs.len()));
     let work = || {
@@ -110,7 +110,7 @@ fn of_version(answer: Answer, version: Version) -> Result<Box<Reply>, Answer> {
 }
 
 /// The first question for a version: with the suites that nearly every server has.
-pub fn greet(endpoint: &Endpoint, version: Version) -> Answer {
+pub(super) fn greet(endpoint: &Endpoint, version: Version) -> Answer {
     let mut hello = everything(endpoint, version);
     if version != Version::TLS13 {
         hello.suites = common_suites(version).map(|suite| suite.id).collect();
@@ -134,7 +134,7 @@ fn common_suites(version: Version) -> impl Iterator<Item = Suite> {
 }
 
 /// The suites of a version, each with what the first answer said.
-pub fn suites(endpoint: &Endpoint, version: Version, shares: &[u16]) -> Found {
+pub(super) fn suites(endpoint: &Endpoint, version: Version, shares: &[u16]) -> Found {
     let mut portions: Vec<Vec<u16>> = Vec::new();
     if version == Version::TLS13 {
         portions
@@ -178,7 +178,7 @@ pub enum Preference {
 }
 
 /// Asks with the suites in one order and in the other.
-pub fn preference(
+pub(super) fn preference(
     endpoint: &Endpoint,
     version: Version,
     suites: &[u16],
@@ -205,7 +205,7 @@ pub fn preference(
 
 /// The groups of TLS 1.3, from HelloRetryRequests; for a server that wants a key share in the first hello
 /// (`shares`), those of the groups for which there is one.
-pub fn groups_tls13(endpoint: &Endpoint, shares: bool) -> Found {
+pub(super) fn groups_tls13(endpoint: &Endpoint, shares: bool) -> Found {
     let all = everything(endpoint, Version::TLS13);
     let ask = |hello: &Hello| {
         let reply = of_version(endpoint.ask(hello, Until::Hello), Version::TLS13)?;
@@ -248,7 +248,7 @@ fn key_exchange(endpoint: &Endpoint, hello: &Hello) -> Result<(KeyExchange, Box<
 /// A server with an ECDSA certificate also looks in the list of groups for the curve of its certificate
 /// (RFC 8422 section 5.1.1). So where it can be avoided no such suite is offered, and where it cannot, the
 /// curve stays at the end of the list.
-pub fn groups_before(endpoint: &Endpoint, version: Version, suites: &[u16]) -> Found {
+pub(super) fn groups_before(endpoint: &Endpoint, version: Version, suites: &[u16]) -> Found {
     let all = everything(endpoint, version);
     let ecdhe = || suites.iter().copied().filter_map(Suite::of).filter(|suite| suite.is_ecdhe());
     let free: Vec<u16> = ecdhe().filter(|suite| !suite.signs_with_ecdsa()).map(|s| s.id).collect();
@@ -284,7 +284,7 @@ fn certificate_curve(der: &[u8]) -> Option<u16> {
 }
 
 /// The signature schemes of TLS 1.2, from ServerKeyExchange messages.
-pub fn schemes_tls12(endpoint: &Endpoint, suites: &[u16]) -> Found {
+pub(super) fn schemes_tls12(endpoint: &Endpoint, suites: &[u16]) -> Found {
     let all = everything(endpoint, Version::TLS12);
     let signed = suites.iter().copied().filter_map(Suite::of);
     let signed =
@@ -303,7 +303,7 @@ pub fn schemes_tls12(endpoint: &Endpoint, suites: &[u16]) -> Found {
 /// it signs is encrypted, so this needs a key share for a group that it takes.
 ///
 /// `None` where it cannot be told: the server goes on with a scheme that does not exist, too.
-pub fn schemes_tls13(endpoint: &Endpoint, groups: &[u16]) -> Option<Found> {
+pub(super) fn schemes_tls13(endpoint: &Endpoint, groups: &[u16]) -> Option<Found> {
     /// A number of the private use range (RFC 8446 section 4.2.3).
     const NONE: u16 = 0xfe0a;
     let group = groups.iter().copied().find(|group| share(*group).is_some())?;
@@ -332,7 +332,7 @@ pub fn schemes_tls13(endpoint: &Endpoint, groups: &[u16]) -> Option<Found> {
 }
 
 /// What one whole flight of TLS 1.2 (or older) shows.
-pub fn flight(endpoint: &Endpoint, version: Version, suites: &[u16]) -> Option<Box<Reply>> {
+pub(super) fn flight(endpoint: &Endpoint, version: Version, suites: &[u16]) -> Option<Box<Reply>> {
     let mut hello = everything(endpoint, version);
     hello.suites = suites.to_vec();
     hello.status_request = true;
@@ -340,7 +340,7 @@ pub fn flight(endpoint: &Endpoint, version: Version, suites: &[u16]) -> Option<B
 }
 
 /// Whether TLS 1.2 (or older) is spoken without extended master secret; `None` if that is not clear.
-pub fn without_extended_master_secret(
+pub(super) fn without_extended_master_secret(
     endpoint: &Endpoint,
     version: Version,
     suites: &[u16],
@@ -356,7 +356,7 @@ pub fn without_extended_master_secret(
 }
 
 /// Whether compression is chosen when it is offered; `None` if that is not clear.
-pub fn compression(endpoint: &Endpoint, version: Version, suites: &[u16]) -> Option<bool> {
+pub(super) fn compression(endpoint: &Endpoint, version: Version, suites: &[u16]) -> Option<bool> {
     let mut hello = everything(endpoint, version);
     hello.suites = suites.to_vec();
     hello.compression = true;
@@ -381,7 +381,7 @@ pub enum Alpn {
 }
 
 /// Whether TLS 1.2 (or older) agrees on this application protocol; `None` if that is not clear.
-pub fn alpn(
+pub(super) fn alpn(
     endpoint: &Endpoint,
     version: Version,
     suites: &[u16],
@@ -399,7 +399,11 @@ pub fn alpn(
 }
 
 /// The parameters of a key exchange with finite fields.
-pub fn prime(endpoint: &Endpoint, version: Version, suites: &[u16]) -> Option<super::reply::Prime> {
+pub(super) fn prime(
+    endpoint: &Endpoint,
+    version: Version,
+    suites: &[u16],
+) -> Option<super::reply::Prime> {
     let mut hello = everything(endpoint, version);
     let dhe = suites.iter().copied().filter_map(Suite::of).filter(|suite| suite.is_dhe());
     hello.suites = dhe.map(|suite| suite.id).collect();
@@ -410,7 +414,7 @@ pub fn prime(endpoint: &Endpoint, version: Version, suites: &[u16]) -> Option<su
 }
 
 /// The chains that a version before TLS 1.3 presents: for RSA, and for ECDSA.
-pub fn chains(endpoint: &Endpoint, version: Version, suites: &[u16]) -> Vec<Vec<Vec<u8>>> {
+pub(super) fn chains(endpoint: &Endpoint, version: Version, suites: &[u16]) -> Vec<Vec<Vec<u8>>> {
     let all: Vec<Suite> = suites.iter().copied().filter_map(Suite::of).collect();
     let ids = |wanted: &dyn Fn(&Suite) -> bool| -> Vec<u16> {
         all.iter().filter(|suite| wanted(suite)).map(|suite| suite.id).collect()

@@ -50,7 +50,8 @@ pub struct Inspection {
     pub handshake_problem: Option<String>,
     /// The certificate chains that are presented; several where there are keys of several kinds.
     pub certificates: Vec<Chain>,
-    /// What the policy says.
+    /// What the policy says; `policy` in JSON.
+    #[serde(rename = "policy")]
     pub judgement: Option<Judgement>,
     /// What could not be found out.
     pub notes: Vec<String>,

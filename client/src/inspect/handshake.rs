@@ -18,11 +18,17 @@ const LONGEST_HEAD: usize = 16 << 10;
 /// How long a server that does not react to a renegotiation is waited for.
 const RENEGOTIATION: Duration = Duration::from_secs(1);
 
+/// How long an answer is waited for at least, from a server that may not speak HTTP at all; and how much
+/// longer for each second that its handshake took.
+const ANSWER: (Duration, u32) = (Duration::from_secs(1), 20);
+
 /// A finished handshake.
 #[derive(Debug)]
 struct Connection<'a> {
     survey: Survey,
     deadline: Instant,
+    /// How long it took.
+    span: Duration,
     _permit: Permit<'a>,
 }
 
@@ -30,12 +36,22 @@ struct Connection<'a> {
 type Refusal = (Option<Reason>, String);
 
 fn connect<'a>(endpoint: &'a Endpoint, options: &SurveyOptions) -> Result<Connection<'a>, Refusal> {
-    let permit = endpoint.permit().ok_or((None, "a limit was reached".to_owned()))?;
-    let deadline = endpoint.deadline();
+    let permit = endpoint.permit().ok_or_else(|| (None, "a limit was reached".to_owned()))?;
+    let (began, deadline) = (Instant::now(), endpoint.deadline());
     let tcp = endpoint.connect(deadline).map_err(|error| (None, error.to_string()))?;
     let survey = Survey::connect(options, tcp, endpoint.name(), Patience::Until(deadline))
         .map_err(|failure| refusal(endpoint, &failure))?;
-    Ok(Connection { survey, deadline, _permit: permit })
+    Ok(Connection { survey, deadline, span: began.elapsed(), _permit: permit })
+}
+
+impl Connection<'_> {
+    /// The end of the wait for an answer that begins now.
+    fn answer_by(&self) -> Instant {
+        let (least, factor) = ANSWER;
+        let span = least.saturating_add(self.span.saturating_mul(factor));
+        let by = Instant::now().checked_add(span).unwrap_or(self.deadline);
+        by.min(self.deadline)
+    }
 }
 
 fn refusal(endpoint: &Endpoint, failure: &Failure) -> Refusal {
@@ -48,7 +64,7 @@ fn refusal(endpoint: &Endpoint, failure: &Failure) -> Refusal {
 
 /// What one whole connection shows.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub(super) struct Seen {
     /// The facts of the session.
     pub session: Option<TlsSession>,
     /// The certificates as they were sent.
@@ -86,8 +102,8 @@ pub struct HttpHead {
     pub strict_transport_security: Option<String>,
 }
 
-/// Connects, asks for the head of `/`, and takes note of everything.
-pub fn see(endpoint: &Endpoint, options: &SurveyOptions) -> Seen {
+/// Connects, asks for `/`, and takes note of everything.
+pub(super) fn see(endpoint: &Endpoint, options: &SurveyOptions) -> Seen {
     let mut seen = Seen::default();
     let mut connection = match connect(endpoint, options) {
         Ok(connection) => connection,
@@ -97,12 +113,13 @@ pub fn see(endpoint: &Endpoint, options: &SurveyOptions) -> Seen {
             return seen;
         }
     };
+    let answer_by = connection.answer_by();
     let survey = &mut connection.survey;
     seen.session = Some(survey.session());
     seen.chain = survey.certificates();
     seen.staple = survey.staple();
     let asked = survey.asked_for_certificate();
-    survey.set_patience(Patience::Until(connection.deadline));
+    survey.set_patience(Patience::Until(answer_by));
     let answer = request(survey, endpoint);
     seen.tickets = survey.tickets();
     seen.client_certificate = match (&answer, asked) {
@@ -128,7 +145,8 @@ fn wants_another(reason: Option<Reason>) -> Option<ClientCertificate> {
     }
 }
 
-/// Asks for the head of `/`. `Ok(None)` when what came is not HTTP.
+/// Asks for `/`, and reads the head of the answer. `Ok(None)` when what came is not HTTP. With GET, since not
+/// every server knows HEAD.
 fn request(survey: &mut Survey, endpoint: &Endpoint) -> Result<Option<HttpHead>, Refusal> {
     let host = match endpoint.name() {
         ServerName::Ip(ip) if ip.is_ipv6() => format!("[{ip}]"),
@@ -136,7 +154,7 @@ fn request(survey: &mut Survey, endpoint: &Endpoint) -> Result<Option<HttpHead>,
     };
     let port = endpoint.address().port();
     let request = format!(
-        "HEAD / HTTP/1.1\r\nHost: {host}:{port}\r\nUser-Agent: sealpair/{}\r\nAccept: */*\r\n\
+        "GET / HTTP/1.1\r\nHost: {host}:{port}\r\nUser-Agent: sealpair/{}\r\nAccept: */*\r\n\
          Connection: close\r\n\r\n",
         env!("CARGO_PKG_VERSION"),
     );
@@ -176,14 +194,14 @@ fn parse_head(head: &[u8]) -> Option<HttpHead> {
 }
 
 /// The chain that a server presents to who can check these schemes only.
-pub fn chain_for(endpoint: &Endpoint, options: &SurveyOptions) -> Vec<X509> {
+pub(super) fn chain_for(endpoint: &Endpoint, options: &SurveyOptions) -> Vec<X509> {
     connect(endpoint, options)
         .map(|connection| connection.survey.certificates())
         .unwrap_or_default()
 }
 
 /// What a server does with an application protocol, in any version.
-pub fn alpn(endpoint: &Endpoint, options: &SurveyOptions, protocol: &str) -> Option<Alpn> {
+pub(super) fn alpn(endpoint: &Endpoint, options: &SurveyOptions, protocol: &str) -> Option<Alpn> {
     let options = SurveyOptions { alpn: vec![protocol.as_bytes().to_vec()], ..options.clone() };
     match connect(endpoint, &options) {
         Ok(connection) => Some(match connection.survey.session().alpn.as_deref() {
@@ -197,7 +215,7 @@ pub fn alpn(endpoint: &Endpoint, options: &SurveyOptions, protocol: &str) -> Opt
 
 /// Whether a client may renegotiate, and how that was found out.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Renegotiated {
+pub(super) struct Renegotiated {
     /// `None` when it cannot be told.
     pub accepted: Option<bool>,
     /// In words.
@@ -205,7 +223,7 @@ pub struct Renegotiated {
 }
 
 /// Asks to renegotiate. `options` must name a version before TLS 1.3.
-pub fn renegotiate(endpoint: &Endpoint, options: &SurveyOptions) -> Renegotiated {
+pub(super) fn renegotiate(endpoint: &Endpoint, options: &SurveyOptions) -> Renegotiated {
     let told = |accepted, explanation: String| Renegotiated { accepted, explanation };
     let mut connection = match connect(endpoint, options) {
         Ok(connection) => connection,
@@ -232,7 +250,7 @@ pub fn renegotiate(endpoint: &Endpoint, options: &SurveyOptions) -> Renegotiated
 
 /// Whether a whole connection, with an answer to a request, is possible without extended master secret;
 /// `None` if that is not clear.
-pub fn without_extended_master_secret(
+pub(super) fn without_extended_master_secret(
     endpoint: &Endpoint,
     options: &SurveyOptions,
 ) -> Option<bool> {
@@ -242,7 +260,7 @@ pub fn without_extended_master_secret(
         Err((Some(Reason::Deadline | Reason::OwnCertificateMissing) | None, _)) => return None,
         Err(_) => return Some(false),
     };
-    connection.survey.set_patience(Patience::Until(connection.deadline));
+    connection.survey.set_patience(Patience::Until(connection.answer_by()));
     Some(request(&mut connection.survey, endpoint).is_ok())
 }
 
@@ -264,7 +282,11 @@ pub struct Staple {
 }
 
 /// Reads a stapled response. Its signature is not checked here.
-pub fn read_staple(der: Option<&[u8]>, leaf: Option<&X509Ref>, issuer: Option<&X509Ref>) -> Staple {
+pub(super) fn read_staple(
+    der: Option<&[u8]>,
+    leaf: Option<&X509Ref>,
+    issuer: Option<&X509Ref>,
+) -> Staple {
     let Some(der) = der else {
         return Staple::default();
     };
@@ -309,7 +331,7 @@ pub fn read_staple(der: Option<&[u8]>, leaf: Option<&X509Ref>, issuer: Option<&X
 }
 
 /// The version as OpenSSL has it.
-pub fn ssl_version(version: super::registry::Version) -> Option<SslVersion> {
+pub(super) fn ssl_version(version: super::registry::Version) -> Option<SslVersion> {
     use super::registry::Version;
     Some(match version {
         Version::TLS10 => SslVersion::TLS1,

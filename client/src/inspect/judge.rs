@@ -3,6 +3,7 @@
 
 use super::chain::Chain;
 use super::facts::{Inspection, Offer};
+use super::handshake::ClientCertificate;
 use super::registry::{GROUPS, Suite, Version};
 use openssl::nid::Nid;
 use openssl::x509::X509;
@@ -13,7 +14,8 @@ use serde::Serialize;
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Judgement {
-    /// The policy.
+    /// The policy; `name` in JSON.
+    #[serde(rename = "name")]
     pub policy: &'static str,
     /// Where its values come from.
     pub source: &'static str,
@@ -44,7 +46,7 @@ pub struct Rule {
 /// # Errors
 ///
 /// [`ConfigError::PolicyNotBuilt`] for a policy that this version does not have.
-pub fn judge(inspection: &Inspection, policy: Policy) -> Result<Judgement, ConfigError> {
+pub(super) fn judge(inspection: &Inspection, policy: Policy) -> Result<Judgement, ConfigError> {
     let parameters = policy.parameters()?;
     let mut judge = Judge { inspection, policy, parameters, rules: Vec::new() };
     judge.versions();
@@ -232,9 +234,10 @@ impl Judge<'_> {
             let of = "RFC 9325 section 3.5, RFC 5746";
             self.rule_of("secure-renegotiation", passed, told.to_owned(), "supported", of);
             // Who cannot connect cannot renegotiate either.
-            let passed = found.client_initiated != Some(true);
+            let closed = inspection.client_certificate == Some(ClientCertificate::Required);
+            let passed = found.client_initiated.map_or(closed, |accepted| !accepted);
             let told = found.explanation.clone();
-            let of = "RFC 9325 section 3.5, CVE-2011-1473";
+            let of = "CVE-2011-1473";
             self.rule_of("client-renegotiation", passed, told, "refused", of);
         }
         if let Some(found) = &inspection.extended_master_secret {
@@ -298,7 +301,12 @@ impl Judge<'_> {
         };
         let wanted = format!("a key that {} allows", self.parameters.source);
         let passed = verdict.is_ok();
-        self.rule("certificate-key", passed, verdict.err().unwrap_or(facts.key.clone()), wanted);
+        self.rule(
+            "certificate-key",
+            passed,
+            verdict.err().unwrap_or_else(|| facts.key.clone()),
+            wanted,
+        );
         self.signatures(chain);
         let days = facts.starts().zip(facts.ends()).map(|(starts, ends)| {
             // As the server's own warning counts.
@@ -306,7 +314,7 @@ impl Judge<'_> {
         });
         let most = self.parameters.lifetime_days;
         let passed = days.is_some_and(|days| days <= i64::from(most));
-        let told = days.map_or("unreadable".to_owned(), |days| format!("{days} days"));
+        let told = days.map_or_else(|| "unreadable".to_owned(), |days| format!("{days} days"));
         self.rule("certificate-lifetime", passed, told, format!("at most {most} days"));
     }
 

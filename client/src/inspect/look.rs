@@ -26,7 +26,7 @@ use sealpair_common::tls::survey::{SurveyOptions, groups_built_in, signatures_bu
 const PROTOCOLS: [&str; 2] = ["h2", "http/1.1"];
 
 /// An inspection under way.
-pub struct Look<'a> {
+pub(super) struct Look<'a> {
     endpoint: &'a Endpoint,
     options: &'a Options,
     /// Groups for which a first hello must have a key share; empty where the server does without.
@@ -85,7 +85,7 @@ enum Shown {
 
 impl<'a> Look<'a> {
     /// A look at an endpoint.
-    pub fn new(endpoint: &'a Endpoint, options: &'a Options) -> Self {
+    pub(super) fn new(endpoint: &'a Endpoint, options: &'a Options) -> Self {
         let found = Inspection::new(options.name.to_string(), endpoint.address());
         Self { endpoint, options, shares: Vec::new(), found, chains: Vec::new(), staple: None }
     }
@@ -95,7 +95,11 @@ impl<'a> Look<'a> {
     /// # Errors
     ///
     /// When OpenSSL cannot even try to verify a chain.
-    pub fn run(mut self, greetings: &[Answer], examiner: &Examiner) -> Result<Inspection, Report> {
+    pub(super) fn run(
+        mut self,
+        greetings: &[Answer],
+        examiner: &Examiner,
+    ) -> Result<Inspection, Report> {
         self.versions(greetings);
         self.ask();
         self.finish();
@@ -226,6 +230,10 @@ impl<'a> Look<'a> {
                 if reply.asks_for_certificate == Some(false) {
                     found.client_certificate = Some(ClientCertificate::None);
                 }
+                // The flight was read to its end.
+                if reply.asks_for_certificate.is_some() {
+                    found.ocsp_stapling = Some(handshake::Staple::default());
+                }
                 self.staple = reply.staple;
             }
             Told::Flight(None) => {}
@@ -318,17 +326,21 @@ impl<'a> Look<'a> {
         let found = &mut self.found;
         let name = seen.session.as_ref().map(|session| session.protocol);
         let version = Version::ALL.into_iter().find(|version| version.name() == name);
-        if version == Some(Version::TLS13) {
+        // Tickets come to who gets in.
+        let refused = seen.client_certificate == Some(ClientCertificate::Required);
+        if version == Some(Version::TLS13) && !refused {
             found.resumption.tls13_tickets = Some(seen.tickets.len());
             found.early_data = seen.tickets.iter().map(|ticket| ticket.max_early_data).max();
         }
         // "It does not ask" of TLS 1.2 is not what counts where TLS 1.3 is spoken, too.
         found.client_certificate = seen.client_certificate.or(found.client_certificate);
-        found.ocsp_stapling = name.map(|_| handshake::Staple::default());
+        if name.is_some() {
+            found.ocsp_stapling = Some(handshake::Staple::default());
+        }
         found.session = seen.session;
         found.http = seen.http;
         found.handshake_problem = seen.problem;
-        self.staple = seen.staple.or(self.staple.take());
+        self.staple = seen.staple.or_else(|| self.staple.take());
         if let Some(version) = version {
             self.chains.push((version, encoded(&seen.chain)));
         }

@@ -113,8 +113,12 @@ fn reach(addresses: &[SocketAddr], options: &Options) -> Result<Endpoint, Report
     let mut failed = None;
     for address in addresses {
         let endpoint = Endpoint::new(*address, options.name.clone(), options.timeout);
-        match endpoint.connect(endpoint.deadline()) {
+        let permit = endpoint.permit();
+        let connected = endpoint.connect(endpoint.deadline());
+        drop(permit);
+        match connected {
             Ok(_) => return Ok(endpoint),
+            Err(error) if probe::was_reached(&error) => return Ok(endpoint),
             Err(error) => failed = Some((address, error)),
         }
     }
@@ -150,11 +154,11 @@ fn not_tls(endpoint: &Endpoint, greetings: &[Answer]) -> Report {
         };
         return report.detail("address", address.to_string()).detail("first_bytes", shown);
     }
-    let report = if greetings.iter().any(|answer| *answer == Answer::Closed) {
+    let report = if greetings.contains(&Answer::Closed) {
         Report::new(Exit::Handshake, "connection-closed", format!("{address} closes at once"))
             .explain("it takes connections, and ends them without a word of TLS")
             .remedy("check that this is the port of a TLS server, and look at its log")
-    } else if greetings.iter().any(|answer| *answer == Answer::Silent) {
+    } else if greetings.contains(&Answer::Silent) {
         Report::new(Exit::Deadline, "deadline", format!("{address} does not answer"))
             .explain("it takes connections, and says nothing")
             .remedy("check that this is the port of a TLS server, or raise --timeout")

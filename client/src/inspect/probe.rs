@@ -25,7 +25,7 @@ const MOST_DEADLINES: u32 = 6;
 
 /// An endpoint that is asked.
 #[derive(Debug)]
-pub struct Endpoint {
+pub(super) struct Endpoint {
     address: SocketAddr,
     name: ServerName,
     timeout: Duration,
@@ -38,7 +38,7 @@ pub struct Endpoint {
 
 /// How far the answer is read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Until {
+pub(super) enum Until {
     /// Up to the ServerHello.
     Hello,
     /// Up to the end of what is not encrypted.
@@ -48,7 +48,7 @@ pub enum Until {
 /// What came back.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
-pub enum Answer {
+pub(super) enum Answer {
     /// A ServerHello.
     Hello(Box<Reply>),
     /// A fatal alert instead.
@@ -67,7 +67,7 @@ pub enum Answer {
 
 /// A ServerHello, and what came after it.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Reply {
+pub(super) struct Reply {
     /// The ServerHello.
     pub hello: ServerHello,
     /// The certificates in DER, the server's own first.
@@ -94,7 +94,7 @@ impl Reply {
 
 impl Answer {
     /// The reply, if it is one.
-    pub fn reply(&self) -> Option<&Reply> {
+    pub(super) fn reply(&self) -> Option<&Reply> {
         match self {
             Self::Hello(reply) => Some(reply),
             _ => None,
@@ -102,20 +102,20 @@ impl Answer {
     }
 
     /// Whether only TLS can have said this.
-    pub fn is_tls(&self) -> bool {
+    pub(super) fn is_tls(&self) -> bool {
         matches!(self, Self::Hello(_) | Self::Alert(_))
             || matches!(self, Self::Malformed(what) if !matches!(what, Malformed::NotTls(_)))
     }
 
     /// Whether it leaves open what the endpoint would have said.
-    pub fn is_undecided(&self) -> bool {
+    pub(super) fn is_undecided(&self) -> bool {
         matches!(self, Self::Silent | Self::Unasked | Self::Unreachable(_) | Self::Malformed(_))
     }
 }
 
 /// A connection that counts until it is dropped.
 #[derive(Debug)]
-pub struct Permit<'a>(&'a Endpoint);
+pub(super) struct Permit<'a>(&'a Endpoint);
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
@@ -127,7 +127,7 @@ impl Drop for Permit<'_> {
 
 impl Endpoint {
     /// An endpoint at this address. `timeout` is for each connection, all that is said over it included.
-    pub fn new(address: SocketAddr, name: ServerName, timeout: Duration) -> Self {
+    pub(super) fn new(address: SocketAddr, name: ServerName, timeout: Duration) -> Self {
         let all = timeout.saturating_mul(MOST_DEADLINES);
         let now = Instant::now();
         Self {
@@ -144,35 +144,35 @@ impl Endpoint {
     }
 
     /// Where it is.
-    pub fn address(&self) -> SocketAddr {
+    pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// The name that is indicated and expected.
-    pub fn name(&self) -> &ServerName {
+    pub(super) fn name(&self) -> &ServerName {
         &self.name
     }
 
     /// How many connections have been made.
-    pub fn connections(&self) -> usize {
+    pub(super) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 
     /// Whether questions were left out because a limit was reached.
-    pub fn is_exhausted(&self) -> bool {
+    pub(super) fn is_exhausted(&self) -> bool {
         self.connections() >= MOST_CONNECTIONS
             || self.silences.load(Ordering::Relaxed) >= MOST_SILENCES
             || Instant::now() >= self.until
     }
 
     /// The end of a connection that begins now.
-    pub fn deadline(&self) -> Instant {
+    pub(super) fn deadline(&self) -> Instant {
         let now = Instant::now();
         now.checked_add(self.timeout).map_or(self.until, |deadline| deadline.min(self.until))
     }
 
     /// Waits until fewer than [`AT_A_TIME`] connections are open. `None` when a limit was reached.
-    pub fn permit(&self) -> Option<Permit<'_>> {
+    pub(super) fn permit(&self) -> Option<Permit<'_>> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let full = |open: &mut usize| *open >= AT_A_TIME;
         let mut open = self.closed.wait_while(open, full).unwrap_or_else(PoisonError::into_inner);
@@ -190,19 +190,20 @@ impl Endpoint {
     /// # Errors
     ///
     /// As [`TcpStream::connect_timeout`].
-    pub fn connect(&self, deadline: Instant) -> io::Result<TcpStream> {
+    pub(super) fn connect(&self, deadline: Instant) -> io::Result<TcpStream> {
         let tcp = TcpStream::connect_timeout(&self.address, left(deadline)?)?;
-        tcp.set_nodelay(true)?;
+        // A server that has closed already may have left nothing to set.
+        let _ = tcp.set_nodelay(true);
         Ok(tcp)
     }
 
     /// Takes note of a deadline that has passed.
-    pub fn note_silence(&self) {
+    pub(super) fn note_silence(&self) {
         self.silences.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Asks one question.
-    pub fn ask(&self, hello: &Hello, until: Until) -> Answer {
+    pub(super) fn ask(&self, hello: &Hello, until: Until) -> Answer {
         let Some(_permit) = self.permit() else {
             return Answer::Unasked;
         };
@@ -222,6 +223,7 @@ impl Endpoint {
         let mut tcp = match self.connect(deadline) {
             Ok(tcp) => tcp,
             Err(error) if is_late(&error) => return Answer::Silent,
+            Err(error) if was_reached(&error) => return Answer::Closed,
             Err(error) => return Answer::Unreachable(error.kind()),
         };
         let sent = left(deadline)
@@ -326,12 +328,22 @@ fn summary(answer: &Answer) -> String {
 }
 
 /// The time until a deadline; an error when there is none.
-pub fn left(deadline: Instant) -> io::Result<Duration> {
+pub(super) fn left(deadline: Instant) -> io::Result<Duration> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
 /// Whether an I/O error is a deadline that has passed.
-pub fn is_late(error: &io::Error) -> bool {
+pub(super) fn is_late(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
+}
+
+/// Whether a connection was made that the other end has reset at once.
+pub(super) fn was_reached(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+    )
 }

@@ -390,7 +390,8 @@ mod tests {
         assert!(known.len() > 100, "{}", known.len());
         for cipher in &known {
             let suite = Suite::of(u16::from_be_bytes(cipher.protocol_id())).unwrap();
-            assert_eq!(Some(suite.iana), cipher.standard_name());
+            // OpenSSL does not tell the names of all.
+            assert_eq!(suite.iana, cipher.standard_name().unwrap_or(suite.iana));
             assert_eq!(suite.openssl, Some(cipher.name()));
         }
     }

@@ -10,7 +10,7 @@ use sealpair_common::escape::Escaped;
 use std::fmt::Write as _;
 
 /// The label column.
-const WIDTH: usize = 22;
+const WIDTH: usize = 24;
 
 /// The text of an inspection.
 pub fn text(found: &Inspection) -> String {
@@ -101,7 +101,8 @@ fn lists(out: &mut Out, version: Version, offer: &Offer) {
         out.row("prime", &format!("{} bits{origin}", prime.bits));
     }
     if let Some(schemes) = &offer.signature_schemes {
-        out.row("signatures", &schemes.join(", "));
+        let names = if schemes.is_empty() { "none".to_owned() } else { schemes.join(", ") };
+        out.row("signatures", &names);
     }
     if !offer.complete {
         out.row("incomplete", "it stopped answering: there may be more");
@@ -178,7 +179,7 @@ fn connection(out: &mut Out, found: &Inspection) {
     };
     out.row("HSTS", &hsts);
     if let Some(problem) = &found.handshake_problem {
-        out.row("handshake", problem);
+        out.row(if found.session.is_some() { "request" } else { "handshake" }, problem);
     }
 }
 
