@@ -279,8 +279,8 @@ fn broken_certificates_are_said_clearly_and_are_no_failure_by_themselves() {
         ("not yet valid", pki.not_yet_valid(), &["dates"]),
         ("another name", pki.wrong_name(), &["name"]),
         ("for clients", pki.wrong_usage(), &["usage"]),
-        ("incomplete", chained.incomplete.clone(), &["trust", "order"]),
-        ("complete", chained.complete.clone(), &[]),
+        ("incomplete", chained.incomplete, &["trust", "order"]),
+        ("complete", chained.complete, &[]),
         (
             "another authority",
             Credentials { ca: pki.ca(), ..stranger.server() },
@@ -394,6 +394,27 @@ fn server_hello(minor: u8, suite: &[u8]) -> Vec<u8> {
     message(2, &[&[3, minor][..], &[9; 32], &[0], suite, &[0]].concat())
 }
 
+/// The groups of the key shares in a ClientHello.
+fn shares(record: &[u8]) -> Vec<u16> {
+    let number = |at: usize| usize::from(u16::from_be_bytes([record[at], record[at + 1]]));
+    let suites = 44 + usize::from(record[43]);
+    let compression = suites + 2 + number(suites);
+    let mut at = compression + 1 + usize::from(record[compression]) + 2;
+    let mut found = Vec::new();
+    while at < record.len() {
+        let (kind, end) = (number(at), at + 4 + number(at + 2));
+        if kind == 51 {
+            let mut share = at + 6;
+            while share < end {
+                found.push(number(share) as u16);
+                share += 4 + number(share + 2);
+            }
+        }
+        at = end;
+    }
+    found
+}
+
 const ALERT: &[u8] = &[21, 3, 3, 0, 2, 2, 40];
 
 #[test]
@@ -453,6 +474,40 @@ fn an_endpoint_that_chooses_what_was_not_offered_is_not_believed() {
     });
     let found = inspect(stubborn.port(), &pki.ca(), &[]).expect_code(0).json();
     assert_eq!(suites(&found, "TLSv1.2"), set(&["ECDHE-RSA-AES128-GCM-SHA256"]));
+}
+
+#[test]
+fn a_server_that_wants_a_key_share_at_once_is_given_one() {
+    let pki = Pki::new();
+    let peer = ScriptedServer::tcp(|tcp| {
+        let Some(hello) = record(tcp) else { return };
+        let (minor, suites) = client_hello(&hello);
+        let group = if minor == 4 { shares(&hello).first().copied() } else { None };
+        let Some(group) = group else {
+            let _ = tcp.write_all(ALERT);
+            return;
+        };
+        // supported_versions, key_share
+        let mut extensions = vec![0, 43, 0, 2, 3, 4, 0, 51, 0, 36];
+        extensions.extend(group.to_be_bytes());
+        extensions.extend([0, 32]);
+        extensions.extend([9; 32]);
+        let mut body = [&[3, 3][..], &[9; 32], &[0], &suites[..2], &[0]].concat();
+        body.extend((extensions.len() as u16).to_be_bytes());
+        body.extend(extensions);
+        let _ = tcp.write_all(&records(&message(2, &body)));
+    });
+    let found = inspect(peer.port(), &pki.ca(), &[]).expect_code(0).json();
+    assert_eq!(offered(&found), ["TLSv1.3"]);
+    assert_eq!(words(&found["protocols"]["TLSv1.3"]["suites"], "iana").len(), 7);
+    let groups = groups(&found, "TLSv1.3");
+    for name in ["X25519MLKEM768", "MLKEM1024", "X25519", "secp256r1", "secp384r1"] {
+        assert!(groups.contains(name), "{name}: {groups:?}");
+    }
+    // It goes on with a scheme that does not exist, so nothing is said of those that do.
+    assert!(found["protocols"]["TLSv1.3"]["signature_schemes"].is_null());
+    assert!(found["notes"].to_string().contains("cannot be told"));
+    assert!(found["handshake_problem"].is_string());
 }
 
 #[test]

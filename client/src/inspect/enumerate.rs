@@ -109,24 +109,33 @@ fn of_version(answer: Answer, version: Version) -> Result<Box<Reply>, Answer> {
     }
 }
 
+/// The groups of the key shares that go to a server which wants some in the first hello.
+const SHARES: [u16; 3] = [29, 23, 24];
+
+/// What was answered to the first question for a version.
+#[derive(Clone, Debug)]
+pub(super) struct Greeting {
+    /// The answer.
+    pub(super) answer: Answer,
+    /// The groups for which a hello must have a key share to be answered; none as a rule.
+    pub(super) shares: Vec<u16>,
+}
+
 /// The first question for a version: with the suites that nearly every server has.
-pub(super) fn greet(endpoint: &Endpoint, version: Version) -> Answer {
+pub(super) fn greet(endpoint: &Endpoint, version: Version) -> Greeting {
     let mut hello = everything(endpoint, version);
     if version != Version::TLS13 {
         hello.suites = common_suites(version).map(|suite| suite.id).collect();
-        return endpoint.ask(&hello, Until::Hello);
     }
-    match endpoint.ask(&hello, Until::Hello) {
-        // Some servers want a key share in the first hello.
-        answer @ (Answer::Alert(_) | Answer::Closed) => {
-            let with_shares = Hello { shares: vec![29, 23], groups: vec![29, 23, 24, 25], ..hello };
-            match endpoint.ask(&with_shares, Until::Hello) {
-                reply @ Answer::Hello(_) => reply,
-                _ => answer,
-            }
+    let answer = endpoint.ask(&hello, Until::Hello);
+    if version == Version::TLS13 && matches!(answer, Answer::Alert(_) | Answer::Closed) {
+        let shares = SHARES.to_vec();
+        let hello = Hello { groups: shares.clone(), shares: shares.clone(), ..hello };
+        if let answer @ Answer::Hello(_) = endpoint.ask(&hello, Until::Hello) {
+            return Greeting { answer, shares };
         }
-        answer => answer,
     }
+    Greeting { answer, shares: Vec::new() }
 }
 
 fn common_suites(version: Version) -> impl Iterator<Item = Suite> {

@@ -38,7 +38,12 @@ type Refusal = (Option<Reason>, String);
 fn connect<'a>(endpoint: &'a Endpoint, options: &SurveyOptions) -> Result<Connection<'a>, Refusal> {
     let permit = endpoint.permit().ok_or_else(|| (None, "a limit was reached".to_owned()))?;
     let (began, deadline) = (Instant::now(), endpoint.deadline());
-    let tcp = endpoint.connect(deadline).map_err(|error| (None, error.to_string()))?;
+    let tcp = endpoint.connect(deadline).map_err(|error| {
+        if is_late(&error) {
+            endpoint.note_silence();
+        }
+        (None, error.to_string())
+    })?;
     let survey = Survey::connect(options, tcp, endpoint.name(), Patience::Until(deadline))
         .map_err(|failure| refusal(endpoint, &failure))?;
     Ok(Connection { survey, deadline, span: began.elapsed(), _permit: permit })

@@ -4,7 +4,7 @@
 use super::chain::Chain;
 use super::facts::{Inspection, Offer};
 use super::handshake::ClientCertificate;
-use super::registry::{GROUPS, Suite, Version};
+use super::registry::{GROUPS, SCHEMES, Suite, Version};
 use openssl::nid::Nid;
 use openssl::x509::X509;
 use sealpair_common::tls::{ConfigError, Parameters, Policy, Protocol};
@@ -295,7 +295,13 @@ impl Judge<'_> {
         let Some((leaf, facts)) = chain.sent.first().zip(chain.certificates.first()) else {
             return;
         };
+        // What is weak by any measure, in the whole chain; then what the policy says of the leaf.
+        let failed = |check: &str| {
+            let found = chain.checks.iter().find(|c| c.check == check && !c.passed);
+            found.map(|check| check.explanation.clone())
+        };
         let verdict = match leaf.public_key() {
+            _ if failed("key").is_some() => Err(failed("key").unwrap_or_default()),
             Ok(key) => self.parameters.check_key(&key),
             Err(_) => Err("it has a key that cannot be read".to_owned()),
         };
@@ -307,7 +313,7 @@ impl Judge<'_> {
             verdict.err().unwrap_or_else(|| facts.key.clone()),
             wanted,
         );
-        self.signatures(chain);
+        self.signatures(chain, failed("signature"));
         let days = facts.starts().zip(facts.ends()).map(|(starts, ends)| {
             // As the server's own warning counts.
             ends.duration_since(starts).as_hours() / 24
@@ -319,9 +325,9 @@ impl Judge<'_> {
     }
 
     /// How the certificates are signed. Nobody relies on the signature of a root.
-    fn signatures(&mut self, chain: &Chain) {
+    fn signatures(&mut self, chain: &Chain, weak: Option<String>) {
         let allowed = self.parameters.signatures;
-        let mut wrong = Vec::new();
+        let mut wrong = Vec::from_iter(weak);
         let mut found = Vec::new();
         for (at, (certificate, facts)) in chain.sent.iter().zip(&chain.certificates).enumerate() {
             if at > 0 && facts.subject == facts.issuer {
@@ -345,34 +351,28 @@ impl Judge<'_> {
 /// The signature schemes that the signature on a certificate may count as: a scheme of TLS 1.3 names the
 /// curve as well, which belongs to the issuer's key (RFC 8446 section 4.2.3).
 fn schemes_of(certificate: &X509) -> Vec<&'static str> {
-    let nid = certificate.signature_algorithm().object().nid();
-    let Some(algorithms) = nid.signature_algorithms() else {
-        return Vec::new();
-    };
-    let name = certificate.signature_algorithm().object().to_string().to_ascii_lowercase();
-    let digest = match algorithms.digest {
-        Nid::SHA1 => "_sha1",
-        Nid::SHA224 => "_sha224",
-        Nid::SHA256 => "_sha256",
-        Nid::SHA384 => "_sha384",
-        Nid::SHA512 => "_sha512",
-        Nid::MD5 => "_md5",
-        _ => "",
-    };
-    let family = match algorithms.pkey {
-        Nid::RSAENCRYPTION => "rsa_pkcs1",
-        Nid::RSASSAPSS => "rsa_pss",
-        Nid::X9_62_ID_ECPUBLICKEY => "ecdsa",
+    let object = certificate.signature_algorithm().object();
+    let algorithms = object.nid().signature_algorithms();
+    let schemes = SCHEMES.iter().map(|scheme| scheme.name);
+    let family = match algorithms.as_ref().map(|algorithms| algorithms.pkey) {
+        Some(Nid::RSAENCRYPTION) => "rsa_pkcs1",
+        Some(Nid::RSASSAPSS) => "rsa_pss",
+        Some(Nid::X9_62_ID_ECPUBLICKEY) => "ecdsa",
         // EdDSA and ML-DSA have schemes of their own names.
         _ => {
-            let name = name.replace('-', "");
-            return super::registry::SCHEMES
-                .iter()
-                .map(|scheme| scheme.name)
-                .filter(|scheme| *scheme == name)
-                .collect();
+            let name = object.to_string().to_ascii_lowercase().replace('-', "");
+            return schemes.filter(|scheme| *scheme == name).collect();
         }
     };
-    let schemes = super::registry::SCHEMES.iter().map(|scheme| scheme.name);
+    let digest = match algorithms.map(|algorithms| algorithms.digest) {
+        Some(Nid::SHA1) => "_sha1",
+        Some(Nid::SHA224) => "_sha224",
+        Some(Nid::SHA256) => "_sha256",
+        Some(Nid::SHA384) => "_sha384",
+        Some(Nid::SHA512) => "_sha512",
+        Some(Nid::MD5) => "_md5",
+        // RSASSA-PSS has it in its parameters; what is weak there, the check of the chain finds.
+        _ => "",
+    };
     schemes.filter(|scheme| scheme.starts_with(family) && scheme.ends_with(digest)).collect()
 }

@@ -6,7 +6,7 @@
 //! ```
 
 use super::chain::{Chain, explain};
-use super::enumerate::{self, Alpn, Found, Preference, parallel};
+use super::enumerate::{self, Alpn, Found, Greeting, Preference, parallel};
 use super::facts::{
     ExtendedMasterSecret, GroupFacts, Inspection, Offer, Renegotiation, SuiteFacts,
 };
@@ -18,7 +18,6 @@ use super::reply::Prime;
 use super::{ClientCertificate, Options};
 use jiff::Timestamp;
 use openssl::x509::X509;
-use sealpair_common::report::Report;
 use sealpair_common::tls::examine::Examiner;
 use sealpair_common::tls::survey::{SurveyOptions, groups_built_in, signatures_built_in};
 
@@ -91,35 +90,20 @@ impl<'a> Look<'a> {
     }
 
     /// Asks everything.
-    ///
-    /// # Errors
-    ///
-    /// When OpenSSL cannot even try to verify a chain.
-    pub(super) fn run(
-        mut self,
-        greetings: &[Answer],
-        examiner: &Examiner,
-    ) -> Result<Inspection, Report> {
+    pub(super) fn run(mut self, greetings: &[Greeting], examiner: &Examiner) -> Inspection {
         self.versions(greetings);
         self.ask();
         self.finish();
-        self.explain(examiner)?;
-        Ok(self.found)
+        self.explain(examiner);
+        self.found
     }
 
     /// Which versions are spoken, with which suites.
-    fn versions(&mut self, greetings: &[Answer]) {
-        let asked: Vec<(Version, &Answer)> = Version::ALL.into_iter().zip(greetings).collect();
-        let tls13 = asked.last().and_then(|(_, answer)| answer.reply());
-        // It has answered a hello with shares where it had not answered one without.
-        if tls13.is_some_and(|reply| reply.hello.version == Version::TLS13 && !reply.hello.retry) {
-            self.shares = vec![29, 23];
-        }
-        let (endpoint, shares) = (self.endpoint, &self.shares);
-        let offers = parallel(&asked, |(version, answer)| {
-            let shares = if *version == Version::TLS13 { &shares[..] } else { &[] };
-            offer(endpoint, *version, answer, shares)
-        });
+    fn versions(&mut self, greetings: &[Greeting]) {
+        let asked: Vec<(Version, &Greeting)> = Version::ALL.into_iter().zip(greetings).collect();
+        let endpoint = self.endpoint;
+        let offers = parallel(&asked, |(version, greeting)| offer(endpoint, *version, greeting));
+        self.shares = greetings.last().map(|last| last.shares.clone()).unwrap_or_default();
         self.found.protocols = Version::ALL.into_iter().zip(offers).collect();
     }
 
@@ -393,7 +377,7 @@ impl<'a> Look<'a> {
     }
 
     /// Holds the chains against every rule, each once.
-    fn explain(&mut self, examiner: &Examiner) -> Result<(), Report> {
+    fn explain(&mut self, examiner: &Examiner) {
         let now = Timestamp::now();
         let mut distinct: Vec<(Vec<Version>, Vec<Vec<u8>>)> = Vec::new();
         for (version, chain) in self.chains.drain(..).rev().filter(|(_, chain)| !chain.is_empty()) {
@@ -411,8 +395,12 @@ impl<'a> Look<'a> {
                 self.found.notes.push(text);
                 continue;
             };
-            let chain = explain(sent, versions, examiner, &self.options.name, now);
-            self.found.certificates.extend(chain.map_err(|error| error.report())?);
+            match explain(sent, versions, examiner, &self.options.name, now) {
+                Ok(chain) => self.found.certificates.extend(chain),
+                Err(error) => {
+                    self.found.notes.push(format!("a chain cannot be verified: {error}"));
+                }
+            }
         }
         if self.found.ocsp_stapling.is_some() || self.staple.is_some() {
             let chain: Option<&Chain> = self.found.certificates.first();
@@ -425,7 +413,6 @@ impl<'a> Look<'a> {
             );
             self.found.ocsp_stapling = Some(staple);
         }
-        Ok(())
     }
 }
 
@@ -445,7 +432,8 @@ fn note_lists(found: &mut Inspection, version: Version, groups: Found, schemes: 
 }
 
 /// Whether a version is spoken, and with which suites.
-fn offer(endpoint: &Endpoint, version: Version, greeting: &Answer, shares: &[u16]) -> Offer {
+fn offer(endpoint: &Endpoint, version: Version, greeting: &Greeting) -> Offer {
+    let Greeting { answer: greeting, shares } = greeting;
     let spoken = greeting.reply().is_some_and(|reply| reply.hello.version == version);
     // It may have none of the suites that nearly everybody has.
     let other_suites = matches!(greeting, Answer::Alert(40 | 71));

@@ -91,10 +91,11 @@ pub fn inspect(addresses: &[SocketAddr], options: &Options) -> Result<Inspection
     }
     let endpoint = reach(addresses, options)?;
     let greetings = parallel(&Version::ALL, |version| enumerate::greet(&endpoint, *version));
-    if !greetings.iter().any(Answer::is_tls) {
-        return Err(not_tls(&endpoint, &greetings));
+    if !greetings.iter().any(|greeting| greeting.answer.is_tls()) {
+        let answers: Vec<Answer> = greetings.into_iter().map(|greeting| greeting.answer).collect();
+        return Err(not_tls(&endpoint, &answers));
     }
-    let mut inspection = Look::new(&endpoint, options).run(&greetings, &examiner)?;
+    let mut inspection = Look::new(&endpoint, options).run(&greetings, &examiner);
     if endpoint.is_exhausted() {
         let text = "questions were left out: the endpoint took too long or too many connections";
         inspection.notes.push(text.to_owned());
@@ -136,9 +137,9 @@ fn reach(addresses: &[SocketAddr], options: &Options) -> Result<Endpoint, Report
 }
 
 /// What to say of an endpoint that has answered nothing that is TLS.
-fn not_tls(endpoint: &Endpoint, greetings: &[Answer]) -> Report {
+fn not_tls(endpoint: &Endpoint, answers: &[Answer]) -> Report {
     let address = endpoint.address();
-    let words = greetings.iter().find_map(|answer| match answer {
+    let words = answers.iter().find_map(|answer| match answer {
         Answer::Malformed(Malformed::NotTls(bytes)) => Some(bytes),
         _ => None,
     });
@@ -154,11 +155,11 @@ fn not_tls(endpoint: &Endpoint, greetings: &[Answer]) -> Report {
         };
         return report.detail("address", address.to_string()).detail("first_bytes", shown);
     }
-    let report = if greetings.contains(&Answer::Closed) {
+    let report = if answers.contains(&Answer::Closed) {
         Report::new(Exit::Handshake, "connection-closed", format!("{address} closes at once"))
             .explain("it takes connections, and ends them without a word of TLS")
             .remedy("check that this is the port of a TLS server, and look at its log")
-    } else if greetings.contains(&Answer::Silent) {
+    } else if answers.contains(&Answer::Silent) {
         Report::new(Exit::Deadline, "deadline", format!("{address} does not answer"))
             .explain("it takes connections, and says nothing")
             .remedy("check that this is the port of a TLS server, or raise --timeout")
