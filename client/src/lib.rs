@@ -6,6 +6,7 @@
 mod agent;
 mod error;
 mod facts;
+pub mod inspect;
 mod platform;
 mod resolve;
 mod transport;

@@ -1,9 +1,11 @@
 //! Name resolution: the system's, with fixed answers for single hosts and ports.
 
+use crate::agent::config;
 use crate::error::{ResolveError, UsageError};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
+use std::time::Duration;
 use ureq::Error;
 use ureq::config::Config;
 use ureq::http::Uri;
@@ -52,6 +54,30 @@ impl NameResolver {
         let fixed =
             fixed.into_iter().map(|FixedAnswer { host, port, address }| ((host, port), address));
         Self { system: DefaultResolver::default(), fixed: fixed.collect() }
+    }
+}
+
+impl NameResolver {
+    /// The addresses of a host and port, in the order in which they are to be tried.
+    ///
+    /// # Errors
+    ///
+    /// A name that has none, or a deadline; [`report`](crate::report) says what it means.
+    pub fn addresses(
+        &self,
+        host: &str,
+        port: u16,
+        timeout: Duration,
+    ) -> Result<Vec<SocketAddr>, Error> {
+        let uri = Uri::builder().scheme("https").authority(format!("{host}:{port}"));
+        let uri = uri.path_and_query("/").build()?;
+        let limit = NextTimeout {
+            after: timeout.into(),
+            reason: ureq::Timeout::Resolve,
+            ..NextTimeout::default()
+        };
+        let found = self.resolve(&uri, &config(timeout).build(), limit)?;
+        Ok(found.iter().copied().collect())
     }
 }
 

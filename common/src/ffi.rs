@@ -2,12 +2,13 @@
 //! crate does not have (or marks unsafe), and the adoption of descriptors that another program has opened.
 //! Each names its C function and says why the call is sound.
 //!
-//! Two groups that belong together have files of their own in the module's folder: providers, and the
-//! callbacks for session tickets.
+//! What belongs together has a file of its own in the module's folder: providers, the callbacks for session
+//! tickets, and what an inspection asks.
 
 #![allow(unsafe_code)]
 
 pub(crate) mod provider;
+pub(crate) mod survey;
 pub(crate) mod tickets;
 
 use crate::handover::{FIRST_DESCRIPTOR, announced};

@@ -3,6 +3,7 @@
 //! ```text
 //! get, put, head, delete, request ─▶ exchange (redirects, status) ─▶ the library's agent
 //!                                 ─▶ output (where content goes), summary (what is said about it)
+//! inspect                         ─▶ the library's `inspect`
 //! ```
 
 mod cert;
@@ -11,6 +12,7 @@ mod exchange;
 mod fips;
 mod get;
 mod head;
+mod inspect;
 mod interrupt;
 mod output;
 mod progress;
@@ -52,6 +54,7 @@ enum Command {
     Head(head::HeadArgs),
     Delete(delete::DeleteArgs),
     Request(request::RequestArgs),
+    Inspect(inspect::InspectArgs),
     /// Make a local authority, issue certificates, look at them
     #[command(subcommand)]
     Cert(cert::CertCommand),
@@ -77,6 +80,7 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit, Report> {
         Command::Delete(args) => delete::run(args, voice),
         Command::Request(args) => request::run(args, voice),
         Command::Fips(args) => fips::run(args, voice),
+        Command::Inspect(args) => inspect::run(args, voice),
         Command::Cert(command) => cert::run(command, cli.json, cli.quiet),
     }
 }

@@ -93,7 +93,7 @@ enum TlsBackend {
     Platform,
 }
 
-fn parse_timeout(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_timeout(text: &str) -> Result<Duration, String> {
     match parse_duration(text) {
         Ok(Duration::ZERO) => Err("no time at all is too short".to_owned()),
         result => result.map_err(|error| error.to_string()),

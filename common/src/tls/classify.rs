@@ -182,7 +182,7 @@ fn not_tls(situation: &Situation<'_>) -> Option<Reason> {
 }
 
 /// The name of an alert (RFC 8446 section 6, and the IANA registry for those of TLS 1.2).
-pub(super) fn alert_name(alert: u8) -> &'static str {
+pub fn alert_name(alert: u8) -> &'static str {
     match alert {
         0 => "close_notify",
         10 => "unexpected_message",

@@ -17,16 +17,16 @@ use std::sync::OnceLock;
 const EXTENDED_MASTER_SECRET: u32 = 23;
 const SUPPORTED_VERSIONS: u32 = 43;
 
-/// What one context demands.
-#[derive(Debug)]
+/// What one context demands; by default nothing, for whoever only looks.
+#[derive(Debug, Default)]
 pub(super) struct Demands {
-    offer: Offer,
+    offer: Option<Offer>,
     module: Option<&'static Module>,
 }
 
 impl Demands {
     pub(super) fn new(offer: Offer, module: Option<&'static Module>) -> Self {
-        Self { offer, module }
+        Self { offer: Some(offer), module }
     }
 
     /// The module that does the cryptography of these connections.
@@ -38,7 +38,7 @@ impl Demands {
     /// handshake_failure (RFC 7627 section 5.2). Otherwise the refusal would come from a module that
     /// checks it, as internal_error, or from nobody.
     pub(super) fn install(&self, context: &mut SslContextBuilder) -> Result<(), ErrorStack> {
-        if !self.offer.needs_extended_master_secret() {
+        if !self.needs_extended_master_secret() {
             return Ok(());
         }
         let index = refused_index()?;
@@ -56,7 +56,7 @@ impl Demands {
 
     /// Looks at a connection whose handshake OpenSSL has found good.
     pub(super) fn check(&self, ssl: &SslRef) -> Result<(), (Reason, String)> {
-        if self.offer.needs_extended_master_secret()
+        if self.needs_extended_master_secret()
             && ssl.version2() == Some(SslVersion::TLS1_2)
             && ssl.extms_support() != Some(true)
         {
@@ -69,14 +69,18 @@ impl Demands {
         }
     }
 
+    fn needs_extended_master_secret(&self) -> bool {
+        self.offer.as_ref().is_some_and(Offer::needs_extended_master_secret)
+    }
+
     /// What the two ends have to offer, when it was not the same; a client does not learn what the server
     /// has.
-    pub(super) fn difference(&self, side: Side, ssl: &SslRef) -> String {
-        let groups: Vec<String> =
-            self.offer.groups().iter().map(|it| canonical_group(it)).collect();
-        let suites: Vec<&str> = self.offer.all_suites().collect();
+    pub(super) fn difference(&self, side: Side, ssl: &SslRef) -> Option<String> {
+        let offer = self.offer.as_ref()?;
+        let groups: Vec<String> = offer.groups().iter().map(|it| canonical_group(it)).collect();
+        let suites: Vec<&str> = offer.all_suites().collect();
         let own = format!("{}; {}", groups.join(", "), suites.join(", "));
-        match side {
+        Some(match side {
             Side::Client => format!("we offer {own}"),
             Side::Server => {
                 let groups: Vec<String> =
@@ -90,7 +94,7 @@ impl Demands {
                     false => format!("the client offers {}; we take {own}", theirs.join("; ")),
                 }
             }
-        }
+        })
     }
 }
 

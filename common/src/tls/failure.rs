@@ -183,7 +183,7 @@ impl Failure {
         };
         let wording = match (reason, error.ssl_error(), error.io_error()) {
             (Reason::NoSharedParameters, ..) => {
-                Some(situation.demands.difference(situation.side, situation.ssl))
+                situation.demands.difference(situation.side, situation.ssl)
             }
             (Reason::NoExtendedMasterSecret, ..) => {
                 Some("TLS 1.2 without an extended master secret (RFC 7627)".to_owned())

@@ -16,7 +16,7 @@ use super::patience::Patience;
 use super::session::TlsSession;
 use super::socket::Socket;
 use super::verify::VerdictSlot;
-use openssl::ssl::{ErrorCode, ShutdownState, Ssl, SslStream};
+use openssl::ssl::{ErrorCode, ShutdownState, Ssl, SslRef, SslStream};
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -129,6 +129,18 @@ impl TlsStream {
     pub(super) fn late(&self) -> Failure {
         let error = io::Error::from(io::ErrorKind::TimedOut);
         Failure::of_socket(self.side, &self.peer, Reason::Deadline, &error)
+    }
+
+    /// What OpenSSL knows of the connection.
+    pub(super) fn ssl(&self) -> &SslRef {
+        self.inner.ssl()
+    }
+
+    /// Asks the server to negotiate anew, over the connection that there is (TLS 1.2 and older).
+    pub(super) fn renegotiate(&mut self, patience: Patience) -> Result<(), Failure> {
+        crate::ffi::survey::renegotiate(self.inner.ssl())
+            .map_err(|stack| Failure::internal(self.side, &self.peer, &stack))?;
+        self.shake_hands(patience).map(drop)
     }
 
     /// The facts of the connection.

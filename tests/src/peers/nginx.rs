@@ -65,6 +65,11 @@ impl Nginx {
 fn launch(dir: &TempDir, port: u16, credentials: &Credentials, more: &str) -> Option<Running> {
     let base = dir.path().display();
     let (cert, key) = (credentials.cert.display(), credentials.key.display());
+    // Which versions there are, directives may say themselves.
+    let protocols = match more.contains("ssl_protocols") {
+        true => "",
+        false => "ssl_protocols TLSv1.2 TLSv1.3;",
+    };
     let config = format!(
         r#"daemon off;
 master_process off;
@@ -86,7 +91,7 @@ http {{
     root "{base}/root";
     ssl_certificate "{cert}";
     ssl_certificate_key "{key}";
-    ssl_protocols TLSv1.2 TLSv1.3;
+    {protocols}
     dav_methods PUT DELETE;
     {more}
   }}

@@ -1,0 +1,590 @@
+//! `sealpair inspect` against endpoints of every kind: ours, nginx, `openssl s_server` with odd settings, and
+//! those that are broken or no TLS at all.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use openssl::ssl::{SslAcceptor, SslFiletype, SslMethod, SslOptions, SslVersion};
+use sealpair_tests::peers::Ending;
+use sealpair_tests::{
+    Credentials, Ended, Nginx, OpensslServer, Pki, Run, ScriptedServer, SealpairServer,
+};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+
+/// Looks at a port of this machine as `localhost`.
+fn inspect(port: u16, ca: &Path, more: &[&str]) -> Ended {
+    let run = Run::of("sealpair").arg("inspect").arg(format!("localhost:{port}"));
+    run.arg("--json").arg("--ca").arg(ca).args(more).run()
+}
+
+fn words(list: &Value, field: &str) -> Vec<String> {
+    list.as_array().unwrap().iter().map(|entry| entry[field].as_str().unwrap().to_owned()).collect()
+}
+
+fn suites(found: &Value, version: &str) -> BTreeSet<String> {
+    words(&found["protocols"][version]["suites"], "openssl").into_iter().collect()
+}
+
+fn groups(found: &Value, version: &str) -> BTreeSet<String> {
+    words(&found["protocols"][version]["groups"], "name").into_iter().collect()
+}
+
+fn set(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn offered(found: &Value) -> Vec<String> {
+    let protocols = found["protocols"].as_object().unwrap();
+    let offered = protocols.iter().filter(|(_, offer)| offer["offered"] == true);
+    offered.map(|(version, _)| version.clone()).collect()
+}
+
+/// The checks of the first chain that fail.
+fn failed_checks(found: &Value) -> Vec<String> {
+    let checks = found["certificates"][0]["checks"].as_array().unwrap();
+    let failed = checks.iter().filter(|check| check["passed"] == false);
+    failed.map(|check| check["check"].as_str().unwrap().to_owned()).collect()
+}
+
+fn failed_rules(found: &Value) -> Vec<String> {
+    let rules = found["policy"]["rules"].as_array().unwrap();
+    assert!(rules.iter().all(|rule| !rule["source"].as_str().unwrap().is_empty()));
+    let failed = rules.iter().filter(|rule| rule["passed"] == false);
+    failed.map(|rule| rule["rule"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn our_server_passes_the_policy_that_it_runs_under() {
+    for policy in ["intermediate", "modern"] {
+        let server = SealpairServer::start(|s| s.args(["--policy", policy]));
+        let port = server.address().port();
+        let ended = inspect(port, &server.ca(), &["--policy", policy]).expect_code(0);
+        let found = ended.json();
+        assert_eq!(found["schema"], "sealpair.inspect/1");
+        assert_eq!(found["policy"]["name"], policy);
+        assert_eq!(found["policy"]["passed"], true);
+        assert_eq!(failed_rules(&found), [""; 0]);
+        let versions = if policy == "modern" { &["TLSv1.3"][..] } else { &["TLSv1.2", "TLSv1.3"] };
+        assert_eq!(offered(&found), versions);
+        assert_eq!(found["protocols"]["TLSv1.3"]["preference"], "client");
+        assert!(groups(&found, "TLSv1.3").contains("X25519"));
+        assert_eq!(found["alpn"]["http/1.1"], "agreed");
+        assert_eq!(found["alpn"]["h2"], "refused");
+        assert_eq!(found["resumption"]["tls13_tickets"], 1);
+        assert_eq!(found["client_certificate"], "none");
+        assert_eq!(found["certificates"][0]["valid"], true);
+        // The text is there as well.
+        assert!(ended.stderr.contains(&format!("Policy {policy}")), "{ended}");
+    }
+}
+
+#[test]
+fn a_policy_that_is_violated_is_31_and_says_which_rules() {
+    let server = SealpairServer::start(|s| s);
+    let ended = inspect(server.address().port(), &server.ca(), &["--policy", "modern"]);
+    let ended = ended.expect_code(31);
+    let found = ended.json();
+    assert_eq!(found["policy"]["passed"], false);
+    assert_eq!(failed_rules(&found), ["protocols"]);
+    let rule = &found["policy"]["rules"][0];
+    assert_eq!(rule["found"], "not allowed: TLSv1.2");
+    assert_eq!(rule["wanted"], "TLSv1.3");
+    assert!(rule["source"].as_str().unwrap().contains("Mozilla"), "{rule}");
+    assert!(ended.stderr.contains("FAIL  protocols"), "{ended}");
+}
+
+#[test]
+fn both_chains_of_a_server_with_two_keys_are_seen() {
+    let pki = Pki::new();
+    for policy in [&["--policy", "intermediate"][..], &[]] {
+        let server = SealpairServer::start(|s| {
+            s.identity(&pki.server()).identity(&pki.server_rsa()).args(policy)
+        });
+        let found = inspect(server.address().port(), &pki.ca(), policy).expect_code(0).json();
+        let chains = found["certificates"].as_array().unwrap();
+        let keys: BTreeSet<&str> =
+            chains.iter().map(|c| c["certificates"][0]["key"].as_str().unwrap()).collect();
+        assert_eq!(keys, BTreeSet::from(["EC P-256", "RSA 3072"]));
+        assert!(chains.iter().all(|c| c["versions"] == serde_json::json!(["TLSv1.2", "TLSv1.3"])));
+        let schemes = &found["protocols"]["TLSv1.3"]["signature_schemes"];
+        let schemes: Vec<&str> =
+            schemes.as_array().unwrap().iter().map(|s| s.as_str().unwrap()).collect();
+        assert_eq!(
+            schemes,
+            [
+                "ecdsa_secp256r1_sha256",
+                "rsa_pss_rsae_sha256",
+                "rsa_pss_rsae_sha384",
+                "rsa_pss_rsae_sha512"
+            ]
+        );
+        assert_eq!(suites(&found, "TLSv1.2").len(), 6);
+    }
+}
+
+#[test]
+fn nginx_is_seen_as_it_is_configured() {
+    let pki = Pki::new();
+    let nginx = Nginx::start(
+        &pki.server(),
+        "ssl_protocols TLSv1.2; ssl_prefer_server_ciphers on; ssl_session_tickets off;
+         ssl_ciphers ECDHE-ECDSA-AES256-SHA:ECDHE-ECDSA-AES128-GCM-SHA256;
+         ssl_ecdh_curve secp384r1:X25519:prime256v1;
+         add_header Strict-Transport-Security \"max-age=63072000\" always;",
+    );
+    let args = ["--policy", "intermediate"];
+    let found = inspect(nginx.port(), &pki.ca(), &args).expect_code(31).json();
+    assert_eq!(offered(&found), ["TLSv1.2"]);
+    let expected = set(&["ECDHE-ECDSA-AES256-SHA", "ECDHE-ECDSA-AES128-GCM-SHA256"]);
+    assert_eq!(suites(&found, "TLSv1.2"), expected);
+    assert_eq!(found["protocols"]["TLSv1.2"]["preference"], "server");
+    assert_eq!(groups(&found, "TLSv1.2"), set(&["secp384r1", "X25519", "secp256r1"]));
+    assert_eq!(found["resumption"]["tls12_tickets"], false);
+    assert_eq!(found["http"]["strict_transport_security"], "max-age=63072000");
+    assert_eq!(found["renegotiation"]["secure"], true);
+    assert_eq!(found["renegotiation"]["client_initiated"], false);
+    assert_eq!(found["extended_master_secret"]["supported"], true);
+    assert_eq!(found["extended_master_secret"]["required"], false);
+    assert_eq!(found["compression"], false);
+    // nginx goes on signing with SHA-1 when a client knows nothing else.
+    assert_eq!(failed_rules(&found), ["tls13-offered", "tls12-suites", "tls12-signatures"]);
+
+    let only13 = Nginx::start(
+        &pki.server_rsa(),
+        "ssl_protocols TLSv1.3; ssl_ecdh_curve secp521r1; ssl_verify_client optional;
+         ssl_conf_command Ciphersuites TLS_AES_256_GCM_SHA384;"
+            .replace(
+                "ssl_verify_client optional",
+                &format!(
+                    "ssl_client_certificate {}; ssl_verify_client optional",
+                    pki.ca().display()
+                ),
+            )
+            .as_str(),
+    );
+    let found = inspect(only13.port(), &pki.ca(), &[]).expect_code(0).json();
+    assert_eq!(offered(&found), ["TLSv1.3"]);
+    assert_eq!(suites(&found, "TLSv1.3"), set(&["TLS_AES_256_GCM_SHA384"]));
+    // No key share is known for this group, and none is needed for it.
+    assert_eq!(groups(&found, "TLSv1.3"), set(&["secp521r1"]));
+    assert_eq!(found["client_certificate"], "optional");
+    assert_eq!(found["session"]["group"], "secp521r1");
+    assert!(found["http"]["strict_transport_security"].is_null());
+}
+
+fn s_server(pki: &Pki, credentials: &Credentials, args: &[&str]) -> OpensslServer {
+    OpensslServer::start(credentials, pki.dir(), args)
+}
+
+#[test]
+fn old_versions_and_weak_suites_are_found() {
+    let pki = Pki::new();
+    let rsa = pki.server_rsa();
+    let old = ["-no_tls1_2", "-no_tls1_3", "-cipher", "AES128-SHA:DHE-RSA-AES256-SHA:@SECLEVEL=0"];
+    let server = s_server(&pki, &rsa, &old);
+    let found = inspect(server.port(), &pki.ca(), &["--policy", "intermediate"]);
+    let found = found.expect_code(31).json();
+    assert_eq!(offered(&found), ["TLSv1.0", "TLSv1.1"]);
+    for version in ["TLSv1.0", "TLSv1.1"] {
+        assert_eq!(suites(&found, version), set(&["AES128-SHA", "DHE-RSA-AES256-SHA"]));
+        assert!(found["protocols"][version]["prime"]["bits"].as_u64().unwrap() >= 1024);
+    }
+    assert_eq!(found["session"]["protocol"], "TLSv1.1");
+    let weak = words(&found["protocols"]["TLSv1.0"]["suites"], "weakness");
+    assert_eq!(weak, ["no forward secrecy", "CBC"]);
+    assert!(failed_rules(&found).contains(&"protocols".to_owned()));
+
+    let renegotiating = s_server(&pki, &rsa, &["-tls1_2", "-client_renegotiation", "-no_ticket"]);
+    let found = inspect(renegotiating.port(), &pki.ca(), &["--policy", "intermediate"]);
+    let found = found.expect_code(31).json();
+    assert_eq!(found["renegotiation"]["client_initiated"], true, "{found}");
+    assert_eq!(found["resumption"]["tls12_tickets"], false);
+    assert!(failed_rules(&found).contains(&"client-renegotiation".to_owned()));
+    assert!(suites(&found, "TLSv1.2").contains("ECDHE-RSA-AES256-GCM-SHA384"));
+    assert!(groups(&found, "TLSv1.2").contains("X448"));
+    let schemes = found["protocols"]["TLSv1.2"]["signature_schemes"].to_string();
+    assert!(schemes.contains("rsa_pkcs1_sha256") && schemes.contains("rsa_pss_rsae_sha512"));
+}
+
+#[test]
+fn what_the_linked_openssl_refuses_by_default_is_seen_too() {
+    let pki = Pki::new();
+    let args = ["-tls1_2", "-cipher", "NULL-SHA256:ADH-AES128-SHA:AES128-CCM8:@SECLEVEL=0"];
+    let server = s_server(&pki, &pki.server_rsa(), &args);
+    let found = inspect(server.port(), &pki.ca(), &[]).expect_code(0).json();
+    let expected = set(&["NULL-SHA256", "ADH-AES128-SHA", "AES128-CCM8"]);
+    assert_eq!(suites(&found, "TLSv1.2"), expected);
+    assert_eq!(found["certificates"][0]["valid"], true, "{found}");
+}
+
+#[test]
+fn a_server_without_extended_master_secret_is_found() {
+    /// SSL_OP_NO_EXTENDED_MASTER_SECRET of <openssl/ssl.h>.
+    const NO_EXTENDED_MASTER_SECRET: u64 = 1;
+    let pki = Pki::new();
+    let server = pki.server();
+    let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls()).unwrap();
+    acceptor.set_certificate_chain_file(&server.cert).unwrap();
+    acceptor.set_private_key_file(&server.key, SslFiletype::PEM).unwrap();
+    acceptor.set_max_proto_version(Some(SslVersion::TLS1_2)).unwrap();
+    acceptor.set_options(SslOptions::from_bits_retain(NO_EXTENDED_MASTER_SECRET));
+    let acceptor = acceptor.build();
+    let peer = ScriptedServer::tcp(move |tcp| {
+        if let Ok(mut stream) = acceptor.accept(tcp) {
+            let _ = stream.read(&mut [0; 1 << 10]);
+            let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n");
+            let _ = stream.shutdown();
+        }
+    });
+    let found = inspect(peer.port(), &pki.ca(), &["--policy", "intermediate"]);
+    let found = found.expect_code(31).json();
+    assert_eq!(found["extended_master_secret"]["supported"], false);
+    assert!(failed_rules(&found).contains(&"extended-master-secret".to_owned()));
+}
+
+#[test]
+fn an_endpoint_that_wants_a_client_certificate_is_seen_all_the_same() {
+    let pki = Pki::new();
+    let client = pki.client("alice");
+    let ca = pki.ca();
+    for version in ["-tls1_2", "-tls1_3"] {
+        let args =
+            [version, "-Verify", "1", "-verify_return_error", "-CAfile", ca.to_str().unwrap()];
+        let server = s_server(&pki, &pki.server(), &args);
+        let found = inspect(server.port(), &pki.ca(), &[]).expect_code(0).json();
+        assert_eq!(found["client_certificate"], "required", "{found}");
+        assert_eq!(found["certificates"][0]["valid"], true);
+        assert!(found["http"].is_null() && found["handshake_problem"].is_string());
+        let identity =
+            ["--cert", client.cert.to_str().unwrap(), "--key", client.key.to_str().unwrap()];
+        let found = inspect(server.port(), &pki.ca(), &identity).expect_code(0).json();
+        assert!(found["http"].is_object(), "{found}");
+    }
+    let server = SealpairServer::start(|s| s.identity(&pki.server()).client_auth("required", &ca));
+    let found = inspect(server.address().port(), &ca, &["--policy", "intermediate"]);
+    let found = found.expect_code(0).json();
+    assert_eq!(found["client_certificate"], "required");
+}
+
+#[test]
+fn broken_certificates_are_said_clearly_and_are_no_failure_by_themselves() {
+    let pki = Pki::new();
+    let chained = pki.chained();
+    let stranger = Pki::new();
+    let cases: [(&str, Credentials, &[&str]); 7] = [
+        ("expired", pki.expired(), &["dates"]),
+        ("not yet valid", pki.not_yet_valid(), &["dates"]),
+        ("another name", pki.wrong_name(), &["name"]),
+        ("for clients", pki.wrong_usage(), &["usage"]),
+        ("incomplete", chained.incomplete, &["trust", "order"]),
+        ("complete", chained.complete, &[]),
+        (
+            "another authority",
+            Credentials { ca: pki.ca(), ..stranger.server() },
+            &["trust", "order"],
+        ),
+    ];
+    for (what, credentials, expected) in cases {
+        let server =
+            ScriptedServer::answering(&credentials, b"HTTP/1.1 204 N\r\n\r\n", Ending::Close);
+        let found = inspect(server.port(), &credentials.ca, &[]).expect_code(0).json();
+        assert_eq!(failed_checks(&found), expected, "{what}: {found}");
+        assert_eq!(found["certificates"][0]["valid"], expected.is_empty(), "{what}");
+        let judged = inspect(server.port(), &credentials.ca, &["--policy", "intermediate"]);
+        let rules = failed_rules(&judged.json());
+        for check in expected {
+            assert!(rules.contains(&format!("certificate-{check}")), "{what}: {rules:?}");
+        }
+        assert_eq!(judged.code(), Some(if rules.is_empty() { 0 } else { 31 }), "{what}");
+    }
+    let alone = pki.self_signed();
+    let server = ScriptedServer::answering(&alone, b"HTTP/1.1 204 N\r\n\r\n", Ending::Close);
+    let ended = inspect(server.port(), &pki.ca(), &[]).expect_code(0);
+    assert_eq!(failed_checks(&ended.json()), ["trust"]);
+    assert!(ended.stderr.contains("NOT VALID") && ended.stderr.contains("self-signed"), "{ended}");
+    // Everything that is wrong is said, not only the first.
+    let found = Run::of("sealpair").args(["inspect", "--json", "--server-name", "other.example"]);
+    let found = found.arg(format!("localhost:{}", server.port())).run().expect_code(0).json();
+    assert_eq!(failed_checks(&found), ["trust", "name"]);
+}
+
+#[test]
+fn a_revoked_certificate_is_found_with_a_list() {
+    let pki = Pki::new();
+    let server = pki.server();
+    let peer = SealpairServer::start(|s| s.identity(&server));
+    for (crl, expected) in [(pki.crl(&[&server]), &["revocation"][..]), (pki.crl(&[]), &[])] {
+        let args = ["--crl", crl.to_str().unwrap()];
+        let found = inspect(peer.address().port(), &pki.ca(), &args).expect_code(0).json();
+        assert_eq!(failed_checks(&found), expected);
+    }
+}
+
+#[test]
+fn what_is_no_tls_is_8_and_what_cannot_be_reached_5_6_or_7() {
+    let pki = Pki::new();
+    let look = |port: u16, args: &[&str]| inspect(port, &pki.ca(), args);
+    let http = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
+    for (what, server, kind) in [
+        ("http", ScriptedServer::plain(http, Ending::Close), "plain-http"),
+        ("garbage", ScriptedServer::plain(b"\x1b[31mgarbage", Ending::Close), "not-tls"),
+        ("one byte", ScriptedServer::plain(b"\0", Ending::Hold), "not-tls"),
+        ("closing", ScriptedServer::tcp(|_| {}), "connection-closed"),
+        (
+            "resetting",
+            ScriptedServer::tcp(|tcp| sealpair_tests::raw::reset(tcp)),
+            "connection-closed",
+        ),
+        ("ending", ScriptedServer::plain(b"", Ending::Close), "connection-closed"),
+    ] {
+        let ended = look(server.port(), &[]).expect_code(8);
+        let error = &ended.json()["error"];
+        assert_eq!(error["kind"], kind, "{what}: {ended}");
+        assert!(!ended.stderr.contains('\x1b') && !ended.text().contains('\x1b'), "{ended}");
+    }
+    let silent = ScriptedServer::silent();
+    let ended = look(silent.port(), &["--timeout", "300ms"]).expect_code(7);
+    assert_eq!(ended.json()["error"]["kind"], "deadline");
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = closed.local_addr().unwrap().port();
+    drop(closed);
+    look(port, &[]).expect_code(6);
+    Run::of("sealpair").args(["inspect", "no-such-host.invalid"]).run().expect_code(5);
+    for bad in ["", "a b", "localhost:0", "http://localhost/", "[::1"] {
+        Run::of("sealpair").args(["inspect", bad]).run().expect_code(2);
+    }
+    let missing = ["inspect", "localhost", "--ca", "/nonexistent"];
+    Run::of("sealpair").args(missing).run().expect_code(3);
+}
+
+/// Reads one record; `None` at the end.
+fn record(from: &mut impl Read) -> Option<Vec<u8>> {
+    let mut record = vec![0; 5];
+    from.read_exact(&mut record).ok()?;
+    let length = usize::from(u16::from_be_bytes([record[3], record[4]]));
+    record.resize(5 + length, 0);
+    from.read_exact(&mut record[5..]).ok()?;
+    Some(record)
+}
+
+/// The version of a ClientHello, and its suites.
+fn client_hello(record: &[u8]) -> (u8, Vec<u8>) {
+    let session = usize::from(record[43]);
+    let suites = &record[44 + session..];
+    let length = usize::from(u16::from_be_bytes([suites[0], suites[1]]));
+    // Only TLS 1.3 has a session id here.
+    let minor = if session > 0 { 4 } else { record[10] };
+    (minor, suites[2..2 + length].to_vec())
+}
+
+fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+    let length = (body.len() as u32).to_be_bytes();
+    [&[kind], &length[1..], body].concat()
+}
+
+fn records(messages: &[u8]) -> Vec<u8> {
+    let record = |part: &[u8]| [&[22, 3, 3][..], &(part.len() as u16).to_be_bytes(), part].concat();
+    messages.chunks(1 << 14).flat_map(record).collect()
+}
+
+fn server_hello(minor: u8, suite: &[u8]) -> Vec<u8> {
+    message(2, &[&[3, minor][..], &[9; 32], &[0], suite, &[0]].concat())
+}
+
+/// The groups of the key shares in a ClientHello.
+fn shares(record: &[u8]) -> Vec<u16> {
+    let number = |at: usize| usize::from(u16::from_be_bytes([record[at], record[at + 1]]));
+    let suites = 44 + usize::from(record[43]);
+    let compression = suites + 2 + number(suites);
+    let mut at = compression + 1 + usize::from(record[compression]) + 2;
+    let mut found = Vec::new();
+    while at < record.len() {
+        let (kind, end) = (number(at), at + 4 + number(at + 2));
+        if kind == 51 {
+            let mut share = at + 6;
+            while share < end {
+                found.push(number(share) as u16);
+                share += 4 + number(share + 2);
+            }
+        }
+        at = end;
+    }
+    found
+}
+
+const ALERT: &[u8] = &[21, 3, 3, 0, 2, 2, 40];
+
+#[test]
+fn an_answer_without_end_is_not_taken_in() {
+    let pki = Pki::new();
+    // Records without end.
+    let endless = ScriptedServer::tcp(|tcp| {
+        let piece = records(&message(99, &[0; 100])).repeat(100);
+        while tcp.write_all(&piece).is_ok() {}
+    });
+    inspect(endless.port(), &pki.ca(), &[]).expect_code(8);
+    // 16 MiB of certificates, behind a ServerHello that is good.
+    let certificates = records(&message(11, &vec![0; (16 << 20) - 1]));
+    let large = ScriptedServer::tcp(move |tcp| {
+        let Some(hello) = record(tcp) else { return };
+        let (minor, suites) = client_hello(&hello);
+        let suite = [0xc0, 0x2f];
+        if minor != 3 || !suites.chunks(2).any(|offered| offered == suite) {
+            let _ = tcp.write_all(ALERT);
+            return;
+        }
+        let _ = tcp.write_all(&records(&server_hello(3, &suite)));
+        let _ = tcp.write_all(&certificates);
+    });
+    let found = inspect(large.port(), &pki.ca(), &[]).expect_code(0).json();
+    assert_eq!(offered(&found), ["TLSv1.2"]);
+    assert_eq!(suites(&found, "TLSv1.2"), set(&["ECDHE-RSA-AES128-GCM-SHA256"]));
+    assert_eq!(found["certificates"], serde_json::json!([]));
+}
+
+#[test]
+fn an_endpoint_that_takes_everything_is_asked_a_bounded_number_of_times() {
+    let pki = Pki::new();
+    let all = ScriptedServer::tcp(|tcp| {
+        let Some(hello) = record(tcp) else { return };
+        match client_hello(&hello) {
+            (4, _) => _ = tcp.write_all(ALERT),
+            (minor, suites) => _ = tcp.write_all(&records(&server_hello(minor, &suites[..2]))),
+        }
+    });
+    let found = inspect(all.port(), &pki.ca(), &["--timeout", "60s"]).expect_code(0).json();
+    assert!(all.connections() <= 600, "{}", all.connections());
+    assert_eq!(found["connections"], all.connections());
+    assert!(!found["notes"].as_array().unwrap().is_empty());
+    assert_eq!(found["protocols"]["TLSv1.2"]["complete"], false);
+}
+
+#[test]
+fn an_endpoint_that_chooses_what_was_not_offered_is_not_believed() {
+    let pki = Pki::new();
+    let stubborn = ScriptedServer::tcp(|tcp| {
+        let Some(hello) = record(tcp) else { return };
+        match client_hello(&hello).0 {
+            3 => _ = tcp.write_all(&records(&server_hello(3, &[0xc0, 0x2f]))),
+            _ => _ = tcp.write_all(ALERT),
+        }
+    });
+    let found = inspect(stubborn.port(), &pki.ca(), &[]).expect_code(0).json();
+    let suites = words(&found["protocols"]["TLSv1.2"]["suites"], "openssl");
+    assert_eq!(suites, ["ECDHE-RSA-AES128-GCM-SHA256"]);
+    assert!(stubborn.connections() < 100, "{}", stubborn.connections());
+}
+
+#[test]
+fn a_server_that_wants_a_key_share_at_once_is_given_one() {
+    let pki = Pki::new();
+    let peer = ScriptedServer::tcp(|tcp| {
+        let Some(hello) = record(tcp) else { return };
+        let (minor, suites) = client_hello(&hello);
+        let group = if minor == 4 { shares(&hello).first().copied() } else { None };
+        let Some(group) = group else {
+            let _ = tcp.write_all(ALERT);
+            return;
+        };
+        // supported_versions, key_share
+        let mut extensions = vec![0, 43, 0, 2, 3, 4, 0, 51, 0, 36];
+        extensions.extend(group.to_be_bytes());
+        extensions.extend([0, 32]);
+        extensions.extend([9; 32]);
+        let mut body = [&[3, 3][..], &[9; 32], &[0], &suites[..2], &[0]].concat();
+        body.extend((extensions.len() as u16).to_be_bytes());
+        body.extend(extensions);
+        let _ = tcp.write_all(&records(&message(2, &body)));
+    });
+    let found = inspect(peer.port(), &pki.ca(), &[]).expect_code(0).json();
+    assert_eq!(offered(&found), ["TLSv1.3"]);
+    assert_eq!(words(&found["protocols"]["TLSv1.3"]["suites"], "iana").len(), 7);
+    let groups = groups(&found, "TLSv1.3");
+    for name in ["X25519MLKEM768", "MLKEM1024", "X25519", "secp256r1", "secp384r1"] {
+        assert!(groups.contains(name), "{name}: {groups:?}");
+    }
+    // It goes on with a scheme that does not exist, so nothing is said of those that do.
+    assert!(found["protocols"]["TLSv1.3"]["signature_schemes"].is_null());
+    assert!(found["notes"].to_string().contains("cannot be told"));
+    assert!(found["handshake_problem"].is_string());
+}
+
+#[test]
+fn fragments_of_one_byte_change_nothing() {
+    let server = SealpairServer::start(|s| s);
+    let upstream = server.address();
+    let relay = ScriptedServer::tcp(move |client| {
+        let mut server = TcpStream::connect(upstream).unwrap();
+        server.set_nodelay(true).unwrap();
+        let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+        let forward = std::thread::spawn(move || {
+            let _ = std::io::copy(&mut from, &mut to);
+            let _ = to.shutdown(std::net::Shutdown::Write);
+        });
+        // What is not encrypted leaves in records of one byte, each in a segment of its own.
+        let mut plain = true;
+        while let Some(record) = record(&mut server) {
+            plain &= record[0] == 22;
+            let sent = match plain {
+                true => record[5..].iter().try_for_each(|byte| {
+                    client.write_all(&[22, record[1], record[2], 0, 1, *byte])
+                }),
+                false => record.iter().try_for_each(|byte| client.write_all(&[*byte])),
+            };
+            if sent.is_err() {
+                break;
+            }
+        }
+        let _ = client.shutdown(std::net::Shutdown::Both);
+        let _ = server.shutdown(std::net::Shutdown::Both);
+        forward.join().unwrap();
+    });
+    let args = ["--policy", "intermediate"];
+    let relayed = inspect(relay.port(), &server.ca(), &args).expect_code(0).json();
+    let direct = inspect(upstream.port(), &server.ca(), &args).expect_code(0).json();
+    for field in ["protocols", "certificates", "alpn", "resumption", "renegotiation", "http"] {
+        assert_eq!(relayed[field], direct[field], "{field}");
+    }
+}
+
+#[test]
+fn nothing_from_the_network_reaches_a_terminal_as_it_is() {
+    let pki = Pki::new();
+    let (cert, key) = (pki.path(".pem"), pki.path(".key"));
+    let subject = "/CN=evil\u{1b}[31m\u{202e}";
+    let openssl =
+        sealpair_tests::openssl().args(["req", "-x509", "-newkey", "ec", "-utf8", "-subj"]);
+    let openssl = openssl.arg(subject).args(["-pkeyopt", "ec_paramgen_curve:P-256", "-noenc"]);
+    let openssl = openssl.args(["-days", "1", "-keyout"]).arg(&key).arg("-out").arg(&cert);
+    openssl.run().expect_success();
+    let evil = Credentials { ca: cert.clone(), cert, key };
+    let answer = b"HTTP/1.1 200 OK\r\nStrict-Transport-Security: \x1b]0;x\x07\r\n\r\n";
+    let server = ScriptedServer::answering(&evil, answer, Ending::Close);
+    let ended = inspect(server.port(), &pki.ca(), &["--policy", "intermediate"]).expect_code(31);
+    for text in [&ended.text(), &ended.stderr] {
+        assert!(text.contains("evil"), "{ended}");
+        assert!(!text.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{ended}");
+    }
+}
+
+#[test]
+fn an_address_a_fixed_answer_and_another_name() {
+    let server = SealpairServer::start(|s| s.listen("[::1]:0"));
+    let port = server.address().port();
+    let look = |args: &[&str]| {
+        let run = Run::of("sealpair").args(["inspect", "--json", "--ca"]).arg(server.ca());
+        run.args(args).run().expect_code(0).json()
+    };
+    let found = look(&[&format!("[::1]:{port}")]);
+    assert_eq!(found["name"], "::1");
+    assert_eq!(failed_checks(&found), [""; 0]);
+    let fixed = format!("elsewhere.example:{port}:[::1]");
+    let found = look(&[&format!("elsewhere.example:{port}"), "--resolve", &fixed]);
+    assert_eq!(failed_checks(&found), ["name"]);
+    let found = look(&[&format!("[::1]:{port}"), "--server-name", "localhost"]);
+    assert_eq!(found["session"]["sni"], "localhost");
+    assert_eq!(failed_checks(&found), [""; 0]);
+}
