@@ -205,7 +205,7 @@ fn who_has_nothing_in_common_reads_what_both_sides_have() {
     let failure = serving.join().unwrap();
     assert_eq!(failure.reason(), Reason::NoSharedParameters, "{failure}");
     let text = failure.to_string();
-    assert!(text.contains("the client offers X25519, secp256r1; TLS_AES_256_GCM_SHA384"), "{text}");
+    assert!(text.contains("the client offers X25519, secp256r1"), "{text}");
     assert!(text.contains("we take secp384r1; TLS_AES_256_GCM_SHA384"), "{text}");
 }
 
