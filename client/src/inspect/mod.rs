@@ -22,7 +22,7 @@ pub mod hello;
 mod judge;
 mod look;
 mod probe;
-pub mod registry;
+pub use sealpair_common::tls::registry;
 pub mod reply;
 #[cfg(test)]
 mod tests;

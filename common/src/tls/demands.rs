@@ -5,8 +5,8 @@
 use super::end::Side;
 use super::failure::Reason;
 use super::fips::Module;
-use super::groups::canonical_group;
 use super::offer::Offer;
+use super::registry::canonical_group;
 use crate::ffi;
 use openssl::error::ErrorStack;
 use openssl::ex_data::Index;

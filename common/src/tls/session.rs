@@ -2,8 +2,8 @@
 
 use super::end::Side;
 use super::fips::{Module, ModuleName};
-use super::groups::canonical_group;
 use super::ocsp::StapledStatus;
+use super::registry::canonical_group;
 use super::revocation;
 use crate::ffi::{self, SignatureNids};
 use crate::pki::CertificateFacts;

@@ -285,6 +285,16 @@ impl Group {
     }
 }
 
+/// IANA's name of a group that OpenSSL names like this: by a name of its own, in lower case, or, where its
+/// context does not have the group, by number (`0x001d`).
+pub(super) fn canonical_group(openssl: &str) -> String {
+    let digits = openssl.strip_prefix("0x");
+    let id = digits.and_then(|digits| u16::from_str_radix(digits, 16).ok());
+    let is_it =
+        |group: &&Group| Some(group.id) == id || group.openssl.eq_ignore_ascii_case(openssl);
+    GROUPS.iter().find(is_it).map_or(openssl, |group| group.name).to_owned()
+}
+
 /// A signature scheme (RFC 8446 section 4.2.3).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Scheme {
@@ -380,6 +390,21 @@ mod tests {
         assert_eq!(groups.len(), GROUPS.len());
         let schemes: BTreeSet<u16> = SCHEMES.iter().map(|scheme| scheme.id).collect();
         assert_eq!(schemes.len(), SCHEMES.len());
+    }
+
+    #[test]
+    fn groups_have_ianas_names_and_what_is_unknown_stays() {
+        for (openssl, iana) in [
+            ("prime256v1", "secp256r1"),
+            ("x25519", "X25519"),
+            ("0x001d", "X25519"),
+            ("0x11ec", "X25519MLKEM768"),
+            ("X25519MLKEM768", "X25519MLKEM768"),
+            ("0xfafa", "0xfafa"),
+            ("0x", "0x"),
+        ] {
+            assert_eq!(canonical_group(openssl), iana);
+        }
     }
 
     #[test]
