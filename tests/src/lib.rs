@@ -8,6 +8,7 @@
 //! raw       a TLS client that sends what it is told, byte by byte
 //! shape     how a client's bytes are cut into segments and records
 //! key_updates  a client's KeyUpdate messages, faster than any library sends them
+//! inspection  what `sealpair inspect` says of an endpoint
 //! crowd     many clients at a time that misbehave
 //! survival  what a server has, and how it serves others, before, while and after it is abused
 //! peers     curl, openssl, nginx; and servers that misbehave as told
@@ -20,6 +21,7 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod crowd;
+pub mod inspection;
 pub mod key_updates;
 pub mod ocsp;
 pub mod peers;

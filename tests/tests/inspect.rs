@@ -4,57 +4,14 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use openssl::ssl::{SslAcceptor, SslFiletype, SslMethod, SslOptions, SslVersion};
-use sealpair_tests::peers::Ending;
-use sealpair_tests::{
-    Credentials, Ended, Nginx, OpensslServer, Pki, Run, ScriptedServer, SealpairServer,
+use sealpair_tests::inspection::{
+    failed_checks, failed_rules, groups, inspect, offered, set, suites, words,
 };
-use serde_json::Value;
+use sealpair_tests::peers::Ending;
+use sealpair_tests::{Credentials, Nginx, OpensslServer, Pki, Run, ScriptedServer, SealpairServer};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-
-/// Looks at a port of this machine as `localhost`.
-fn inspect(port: u16, ca: &Path, more: &[&str]) -> Ended {
-    let run = Run::of("sealpair").arg("inspect").arg(format!("localhost:{port}"));
-    run.arg("--json").arg("--ca").arg(ca).args(more).run()
-}
-
-fn words(list: &Value, field: &str) -> Vec<String> {
-    list.as_array().unwrap().iter().map(|entry| entry[field].as_str().unwrap().to_owned()).collect()
-}
-
-fn suites(found: &Value, version: &str) -> BTreeSet<String> {
-    words(&found["protocols"][version]["suites"], "openssl").into_iter().collect()
-}
-
-fn groups(found: &Value, version: &str) -> BTreeSet<String> {
-    words(&found["protocols"][version]["groups"], "name").into_iter().collect()
-}
-
-fn set(names: &[&str]) -> BTreeSet<String> {
-    names.iter().map(|name| (*name).to_owned()).collect()
-}
-
-fn offered(found: &Value) -> Vec<String> {
-    let protocols = found["protocols"].as_object().unwrap();
-    let offered = protocols.iter().filter(|(_, offer)| offer["offered"] == true);
-    offered.map(|(version, _)| version.clone()).collect()
-}
-
-/// The checks of the first chain that fail.
-fn failed_checks(found: &Value) -> Vec<String> {
-    let checks = found["certificates"][0]["checks"].as_array().unwrap();
-    let failed = checks.iter().filter(|check| check["passed"] == false);
-    failed.map(|check| check["check"].as_str().unwrap().to_owned()).collect()
-}
-
-fn failed_rules(found: &Value) -> Vec<String> {
-    let rules = found["policy"]["rules"].as_array().unwrap();
-    assert!(rules.iter().all(|rule| !rule["source"].as_str().unwrap().is_empty()));
-    let failed = rules.iter().filter(|rule| rule["passed"] == false);
-    failed.map(|rule| rule["rule"].as_str().unwrap().to_owned()).collect()
-}
+use std::net::TcpListener;
 
 #[test]
 fn our_server_passes_the_policy_that_it_runs_under() {

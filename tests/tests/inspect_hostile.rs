@@ -3,22 +3,11 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use openssl::ssl::{SslAcceptor, SslFiletype, SslMethod, SslOptions, SslVersion};
+use sealpair_tests::inspection::{failed_checks, groups, inspect, offered, set, suites, words};
 use sealpair_tests::peers::Ending;
-use sealpair_tests::{
-    Credentials, Ended, Nginx, OpensslServer, Pki, Run, ScriptedServer, SealpairServer,
-};
-use serde_json::Value;
-use std::collections::BTreeSet;
+use sealpair_tests::{Credentials, Pki, Run, ScriptedServer, SealpairServer};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-
-/// Looks at a port of this machine as `localhost`.
-fn inspect(port: u16, ca: &Path, more: &[&str]) -> Ended {
-    let run = Run::of("sealpair").arg("inspect").arg(format!("localhost:{port}"));
-    run.arg("--json").arg("--ca").arg(ca).args(more).run()
-}
+use std::net::TcpStream;
 
 /// Reads one record; `None` at the end.
 fn record(from: &mut impl Read) -> Option<Vec<u8>> {

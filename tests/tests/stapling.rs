@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use jiff::{SignedDuration, Timestamp};
-use openssl::ssl::SslVersion;
 use sealpair_tests::ocsp::{TRY_LATER, malformed};
 use sealpair_tests::pki::days;
 use sealpair_tests::{
@@ -15,8 +14,6 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
-
-const VERSIONS: [SslVersion; 2] = [SslVersion::TLS1_2, SslVersion::TLS1_3];
 
 fn get(url: &str, ca: &Path, more: &[&str]) -> Ended {
     Run::of("sealpair").args(["get", url, "--ca"]).arg(ca).args(more).run()
