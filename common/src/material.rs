@@ -97,9 +97,18 @@ pub(crate) fn private_key(
     });
     key.map_err(|stack| match (asked, passphrase) {
         (true, None) => Locked::Encrypted,
-        (true, Some(_)) => Locked::WrongPassphrase,
-        (false, _) => Locked::Malformed(stack),
+        (true, Some(_)) if !is_unsupported(&stack) => Locked::WrongPassphrase,
+        _ => Locked::Malformed(stack),
     })
+}
+
+/// Whether something is encrypted with what this OpenSSL, or a FIPS module, does not have: then no passphrase
+/// opens it.
+fn is_unsupported(stack: &ErrorStack) -> bool {
+    // ERR_R_UNSUPPORTED and EVP_R_UNSUPPORTED_ALGORITHM, by their texts: the crate has no constants.
+    const WORDS: [&str; 2] = ["unsupported", "unsupported algorithm"];
+    let reasons = stack.errors().iter().filter_map(openssl::error::Error::reason);
+    reasons.into_iter().any(|reason| WORDS.contains(&reason))
 }
 
 /// What a PKCS#12 file holds; without a passphrase the empty one is tried.
@@ -110,6 +119,9 @@ pub(crate) fn pkcs12(
     let archive = Pkcs12::from_der(der).map_err(Locked::Malformed)?;
     let text = passphrase.map(Passphrase::as_str).unwrap_or_default();
     archive.parse2(text).map_err(|stack| {
+        if is_unsupported(&stack) {
+            return Locked::Malformed(stack);
+        }
         // PKCS12_R_MAC_VERIFY_FAILURE of <openssl/pkcs12err.h>, by its text: the crate has no constant.
         match stack.errors().iter().any(|error| error.reason() == Some("mac verify failure")) {
             true if passphrase.is_none() => Locked::Encrypted,

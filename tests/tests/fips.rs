@@ -290,7 +290,7 @@ fn fips_shows_the_module_and_what_it_was_proved_by() {
     };
     assert!(["intermediate", "modern", "fips", "cnsa1"].iter().all(|name| available(name) == true));
     let text = sealpair().arg("fips").run().expect_success().text();
-    for word in ["active: OpenSSL FIPS Provider", "CMVP:", "Refused:", "ChaCha20"] {
+    for word in ["proved: OpenSSL FIPS Provider", "CMVP:", "Refused:", "ChaCha20"] {
         assert!(text.contains(word), "{word}: {text}");
     }
     // The version that is said to be there is the module's own word for itself, to others, too.
@@ -388,20 +388,107 @@ fn a_module_that_cannot_be_relied_on_is_17_and_says_why() {
     }
 }
 
-#[test]
-fn other_providers_beside_the_module_are_not_used() {
+/// As Red Hat's configuration in FIPS mode: the default provider is there, too.
+fn with_the_default_provider() -> Broken {
     let beside = Broken::new();
     beside.edit("openssl.cnf", |text| {
         text.replace("base = base_sect", "base = base_sect\ndefault = default_sect")
             + "\n[default_sect]\nactivate = 1\n"
     });
-    let mut run = Run::of("sealpair").args(["fips", "--require", "--json"]);
-    for (name, value) in beside.settings() {
-        run = run.env(name, value);
-    }
-    let shown = run.run().expect_success().json();
+    beside
+}
+
+#[test]
+fn another_provider_beside_the_module_is_not_used_and_transfers_work() {
+    let beside = with_the_default_provider();
+    let run = |line: &[&str]| {
+        let mut run = Run::of("sealpair").args(line);
+        for (name, value) in beside.settings() {
+            run = run.env(name, value);
+        }
+        run
+    };
+    let shown = run(&["fips", "--require", "--json"]).run().expect_success().json();
     let algorithms = shown["module"]["algorithms"].as_array().unwrap();
     assert!(algorithms.iter().all(|algorithm| algorithm["provider"] == "fips"), "{shown}");
+    // The default provider reads the private keys of both ends from their files; the module takes them.
+    let pki = Pki::new();
+    let server = SealpairServer::start(|mut server| {
+        for (name, value) in beside.settings() {
+            server = server.env(name, value);
+        }
+        let server = server.identity(&pki.server_rsa()).identity(&pki.server());
+        server.client_auth("required", &pki.ca()).file("a", "A").arg("--fips")
+    });
+    let alice = pki.client("alice");
+    let got = run(&["get", "--json", "-o", "/dev/null", &server.url("/a"), "--fips", "--ca"]);
+    let got = got.arg(pki.ca()).arg("--cert").arg(&alice.cert).arg("--key").arg(&alice.key).run();
+    assert!(got.expect_success().json()["tls"]["fips"].is_object());
+}
+
+#[test]
+fn random_numbers_from_elsewhere_are_17() {
+    let elsewhere = with_the_default_provider();
+    elsewhere.edit("openssl.cnf", |text| {
+        text.replace("[openssl_init]", "[openssl_init]\nrandom = random")
+            + "\n[random]\nrandom = CTR-DRBG\nproperties = -fips,provider=default\n"
+    });
+    let mut run = Run::of("sealpair").args(["fips", "--require"]);
+    for (name, value) in elsewhere.settings() {
+        run = run.env(name, value);
+    }
+    let ended = run.run().expect_code(17);
+    assert!(ended.stderr.contains("random number generator"), "{ended}");
+}
+
+#[test]
+fn where_openssl_is_configured_for_fips_a_plain_command_is_told_the_flag() {
+    let plain = sealpair().args(["get", "https://localhost:1/"]).run().expect_code(3);
+    assert!(plain.stderr.contains("add --fips"), "{plain}");
+}
+
+#[test]
+fn what_a_module_cannot_decrypt_is_not_a_wrong_passphrase() {
+    let pki = Pki::new();
+    let archive = pki.client_pkcs12("right");
+    let pass = pki.write(".pass", "right");
+    let run = sealpair().args(["get", "https://localhost:1/", "--fips", "--pkcs12"]);
+    let ended = run.arg(archive).arg("--key-pass-file").arg(pass).run().expect_code(3);
+    assert!(ended.stderr.contains("the FIPS module, does not have"), "{ended}");
+}
+
+#[test]
+fn under_a_module_every_policy_takes_only_approved_certificates() {
+    let pki = Pki::new();
+    let path = |suffix| pki.path(suffix).display().to_string();
+    let (ca, ca_key, cert, key, request) =
+        (path(".pem"), path(".key"), path(".pem"), path(".key"), path(".csr"));
+    let names = pki.write(".cnf", "subjectAltName=DNS:localhost\nextendedKeyUsage=serverAuth\n");
+    for line in [
+        format!(
+            "req -x509 -newkey ed25519 -nodes -days 9 -subj /CN=root -keyout {ca_key} -out {ca}"
+        ),
+        format!(
+            "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=a -keyout {key} -out {request}"
+        ),
+        format!(
+            "x509 -req -days 9 -in {request} -CA {ca} -CAkey {ca_key} -extfile {} -out {cert}",
+            names.display()
+        ),
+    ] {
+        openssl().args(line.split(' ')).run().expect_success();
+    }
+    let credentials = sealpair_tests::Credentials {
+        ca: PathBuf::from(&ca),
+        cert: PathBuf::from(&cert),
+        key: PathBuf::from(&key),
+    };
+    let server = SealpairServer::start(|server| server.identity(&credentials).file("a", "A"));
+    let url = server.url("/a");
+    let plain = Run::of("sealpair").args(["get", &url, "--ca", &ca]).run();
+    plain.expect_success();
+    let ended = sealpair().args(["get", &url, "--fips", "--ca", &ca]).run().expect_code(14);
+    assert!(ended.stderr.contains("Ed25519"), "{ended}");
 }
 
 /// A certificate of an authority that still signs with SHA-1. (A signature that an end has made itself says

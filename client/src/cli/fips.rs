@@ -10,7 +10,6 @@ use sealpair_common::report::Report;
 use sealpair_common::tls::fips::{self, FipsError, Module};
 use sealpair_common::tls::{CMVP_AS_OF, CMVP_REGISTER, Policy, openssl_version};
 use serde_json::{Value, json};
-use std::ffi::CStr;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
@@ -18,8 +17,7 @@ use std::io::{self, Write as _};
 const SCHEMA: &str = "sealpair.fips/1";
 
 /// Switches of a module's configuration that people ask for (fips_config(5)).
-const SETTINGS: [&CStr; 4] =
-    [c"security-checks", c"conditional-errors", c"tls1-prf-ems-check", c"signature-digest-check"];
+const SETTINGS: [&str; 3] = ["security-checks", "tls1-prf-ems-check", "signature-digest-check"];
 
 /// Show which cryptography is used, and prove the FIPS module if there is one
 #[derive(Args, Debug)]
@@ -36,9 +34,10 @@ pub(crate) fn run(args: &FipsArgs, voice: Voice) -> Result<Exit, Report> {
         Ok(module) => (proved(module), describe(module)),
         Err(error) => {
             let text = format!(
-                "OpenSSL: {} ({})\nFIPS:    not active: {error}\n",
+                "OpenSSL:   {} ({})\nFIPS:      not active: {error}\nTo do:     {}\n",
                 openssl_version(),
-                linked()
+                linked(),
+                error.remedy()
             );
             (not_proved(error), text)
         }
@@ -74,14 +73,15 @@ fn not_proved(error: &FipsError) -> Value {
         "active": false,
         "module": null,
         "reason": error.to_string(),
+        "remedy": error.remedy(),
         "policies": policies(),
     })
 }
 
 fn proved(module: &'static Module) -> Value {
-    let settings = SETTINGS.iter().filter_map(|&name| {
-        Some((name.to_string_lossy().into_owned(), Value::from(module.setting(name)?)))
-    });
+    let settings = SETTINGS
+        .iter()
+        .filter_map(|&name| Some((name.to_owned(), Value::from(module.setting(name)?))));
     json!({
         "schema": SCHEMA,
         "openssl": openssl_version(),
@@ -105,15 +105,20 @@ fn proved(module: &'static Module) -> Value {
     })
 }
 
-/// Which policies this OpenSSL, or the module, can provide, and what the others lack.
+/// Which policies can be provided: with `--fips` where there is a module, and without it where there is none.
 fn policies() -> Value {
+    let fips = fips::active().is_some();
     let entry = |policy: Policy| {
-        let reason = policy.ensure_available(fips::active().is_some()).err();
-        let reason = reason.map(|error| error.report().to_json());
+        let error = policy.ensure_available(fips).err().map(|error| error.report().to_json());
+        let reason = error.map(|report| {
+            let part = |name: &str| report["error"][name].as_str().unwrap_or_default().to_owned();
+            format!("{}: {}", part("message"), part("explanation"))
+        });
         json!({
             "policy": policy.name(),
+            "with_fips": fips,
             "available": reason.is_none(),
-            "reason": reason.map(|report| report["error"]["message"].clone()),
+            "reason": reason,
         })
     };
     Policy::ALL.into_iter().map(entry).collect()
@@ -125,7 +130,11 @@ fn describe(module: &'static Module) -> String {
         Some(cmvp) => {
             let number = cmvp.certificate.map(|number| format!(" #{number}")).unwrap_or_default();
             let (standard, state) = (cmvp.standard, cmvp.state.name());
-            format!("{standard}{number}, {state} ({})", cmvp.remark)
+            let remark = cmvp.remark;
+            format!(
+                "this version: {standard}{number}, {state} ({remark}), for OpenSSL's own build on the \
+                 certificate's platforms; whether this is that build is not known"
+            )
         }
         None => "not a version that the OpenSSL project has had validated; a vendor's module has \
                  the vendor's certificate"
@@ -137,18 +146,22 @@ fn describe(module: &'static Module) -> String {
         let _ = writeln!(text, "{label:<10} {value}");
     };
     line("OpenSSL:", &format!("{} ({})", openssl_version(), linked()));
-    line("FIPS:", &format!("active: {} {}, build {}", name.name, name.version, module.build()));
+    let (version, build) = (name.version, module.build());
+    let used = "used with --fips and --policy fips";
+    line("FIPS:", &format!("proved: {} {version}, build {build}; {used}", name.name));
     line("CMVP:", &format!("{validation}; as known on {CMVP_AS_OF}"));
     line("Self-test:", "passed");
     let switches: Vec<String> = SETTINGS
         .iter()
         .filter_map(|&name| {
             let on = if module.setting(name)? { "on" } else { "off" };
-            Some(format!("{} {on}", name.to_string_lossy()))
+            Some(format!("{} {on}", name))
         })
         .collect();
     line("Settings:", &switches.join(", "));
-    let names: Vec<&str> = module.algorithms().iter().map(|a| a.algorithm.as_str()).collect();
+    let origins = module.algorithms().iter();
+    let names: Vec<String> =
+        origins.map(|origin| format!("{} ({})", origin.algorithm, origin.operation)).collect();
     line("From it:", &names.join(", "));
     line("Refused:", &module.refused().collect::<Vec<_>>().join(", "));
     text

@@ -1,14 +1,25 @@
 //! OpenSSL's providers: what they are, and which of them does what.
 
-use foreign_types::ForeignTypeRef;
+use foreign_types::{ForeignType, ForeignTypeRef};
 use openssl::error::ErrorStack;
-use openssl::pkey::{HasParams, PKeyRef};
+use openssl::pkey::{HasParams, PKey, PKeyRef, Private};
 use openssl::provider::Provider;
 use openssl_sys::{OSSL_LIB_CTX, OSSL_PARAM, OSSL_PROVIDER};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
 
+/// `EVP_RAND_CTX`, which the `openssl` crate does not have.
+enum EvpRandCtx {}
+
+/// `EVP_PKEY_KEYPAIR` of <openssl/evp.h>: private key, public key and all parameters.
+const EVP_PKEY_KEYPAIR: c_int = 0x87;
+
 unsafe extern "C" {
+    fn EVP_PKEY_get0_type_name(key: *const openssl_sys::EVP_PKEY) -> *const c_char;
+    fn RAND_get0_primary(context: *mut OSSL_LIB_CTX) -> *mut EvpRandCtx;
+    fn RAND_get0_public(context: *mut OSSL_LIB_CTX) -> *mut EvpRandCtx;
+    fn RAND_get0_private(context: *mut OSSL_LIB_CTX) -> *mut EvpRandCtx;
+    fn EVP_RAND_CTX_get0_rand(generator: *mut EvpRandCtx) -> *mut c_void;
     fn EVP_PKEY_get0_provider(key: *const openssl_sys::EVP_PKEY) -> *const OSSL_PROVIDER;
     fn OSSL_PROVIDER_get0_name(provider: *const OSSL_PROVIDER) -> *const c_char;
     fn OSSL_PROVIDER_get_params(provider: *const OSSL_PROVIDER, params: *mut OSSL_PARAM) -> c_int;
@@ -113,11 +124,67 @@ pub(crate) fn provider_of(operation: Operation, algorithm: &CStr) -> Option<Stri
     name
 }
 
+/// `RAND_get0_primary`, `RAND_get0_public`, `RAND_get0_private` and `EVP_RAND_get0_provider`: the providers of
+/// the generators that this thread's random numbers come from. They are made when they are first asked
+/// for, and stay what they are.
+pub(crate) fn random_providers() -> Vec<Option<String>> {
+    // SAFETY: null is the default library context; the generators belong to it, or to this thread.
+    let generators = unsafe {
+        [
+            RAND_get0_primary(ptr::null_mut()),
+            RAND_get0_public(ptr::null_mut()),
+            RAND_get0_private(ptr::null_mut()),
+        ]
+    };
+    let provider = |generator: *mut EvpRandCtx| {
+        if generator.is_null() {
+            return None;
+        }
+        // SAFETY: the generator lives as long as the thread; it holds on to its algorithm, and that to
+        // its provider.
+        unsafe { provider_name(EVP_RAND_get0_provider(EVP_RAND_CTX_get0_rand(generator))) }
+    };
+    generators.into_iter().map(provider).collect()
+}
+
+/// `EVP_PKEY_todata` and `EVP_PKEY_fromdata`: the same key in the hands of the provider that the default
+/// properties select.
+pub(crate) fn transfer_key(key: &PKeyRef<Private>) -> Result<PKey<Private>, ErrorStack> {
+    let mut params: *mut OSSL_PARAM = ptr::null_mut();
+    // SAFETY: the key is valid; on success a list of our own is left in `params`.
+    let exported =
+        unsafe { openssl_sys::EVP_PKEY_todata(key.as_ptr(), EVP_PKEY_KEYPAIR, &raw mut params) };
+    if exported != 1 {
+        return Err(ErrorStack::get());
+    }
+    let mut made: *mut openssl_sys::EVP_PKEY = ptr::null_mut();
+    // SAFETY: the name belongs to the key; the list ends with its end marker, and is freed here once; the
+    // context is checked, used and freed once.
+    unsafe {
+        let name = EVP_PKEY_get0_type_name(key.as_ptr());
+        let context = openssl_sys::EVP_PKEY_CTX_new_from_name(ptr::null_mut(), name, ptr::null());
+        if !context.is_null() {
+            if openssl_sys::EVP_PKEY_fromdata_init(context) == 1 {
+                let slot = &raw mut made;
+                openssl_sys::EVP_PKEY_fromdata(context, slot, EVP_PKEY_KEYPAIR, params);
+            }
+            openssl_sys::EVP_PKEY_CTX_free(context);
+        }
+        openssl_sys::OSSL_PARAM_free(params);
+    }
+    if made.is_null() {
+        return Err(ErrorStack::get());
+    }
+    // SAFETY: a key that was made above, and that nobody else owns.
+    Ok(unsafe { PKey::from_ptr(made) })
+}
+
 /// `EVP_default_properties_enable_fips`: from now on every algorithm of this process that is not asked
-/// for by other properties is one with the property `fips=yes`.
-pub(crate) fn enable_fips_properties() -> Result<(), ErrorStack> {
+/// for by other properties is one with the property `fips=yes`; or, with `false`, need not be.
+pub(crate) fn set_fips_properties(on: bool) -> Result<(), ErrorStack> {
     // SAFETY: null is the default library context; the function locks what it changes.
-    let done = unsafe { openssl_sys::EVP_default_properties_enable_fips(ptr::null_mut(), 1) };
+    let done =
+        unsafe { openssl_sys::EVP_default_properties_enable_fips(ptr::null_mut(), on.into()) };
     if done == 1 { Ok(()) } else { Err(ErrorStack::get()) }
 }
 

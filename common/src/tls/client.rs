@@ -7,6 +7,7 @@ use super::end::Side;
 use super::error::ConfigError;
 use super::failure::Failure;
 use super::fips::Module;
+use super::fitness::Fitness;
 use super::name::ServerName;
 use super::patience::Patience;
 use super::policy::Policy;
@@ -191,7 +192,7 @@ impl TlsBuilder<ClientEnd> {
         if *accept_any_certificate {
             if self.policy.parameters().must_verify || self.fips {
                 return Err(ConfigError::Incompatible(
-                    "certificates cannot be left unverified under fips, cnsa1 or cnsa2",
+                    "certificates cannot be left unverified under --fips and the policies fips, cnsa1 and cnsa2",
                 ));
             }
             if *require_revocation {
@@ -221,7 +222,7 @@ impl TlsBuilder<ClientEnd> {
             false => Some(Resumption::install(&mut context)?),
         };
         let rules = Rules {
-            policy: self.policy,
+            fitness: Fitness::new(self.policy, demands.module().is_some()),
             owner: Side::Server,
             pins: trust.pins().to_vec(),
             trust: trust.describe(),

@@ -1,7 +1,7 @@
 //! What is known of the validation of OpenSSL's FIPS modules (NIST's Cryptographic Module Validation
 //! Program).
 //!
-//! It is knowledge of a day, kept for people who read a report; nothing is decided by it. Only the modules
+//! It is knowledge of a day, kept for people who read a report; nothing is decided by it. Only the versions
 //! that the OpenSSL project itself has submitted are listed: vendors' modules have their own certificates,
 //! for their own builds and platforms.
 
@@ -13,7 +13,10 @@ pub const AS_OF: &str = "2026-11-25";
 /// Where it can be looked up now.
 pub const REGISTER: &str = "https://csrc.nist.gov/projects/cryptographic-module-validation-program/validated-modules/search";
 
-/// The validation of one version.
+/// The validation of one version, in the build that the OpenSSL project has submitted and on the platforms that
+/// the certificate names. Whether a file is that build, its version does not tell: distributions build the
+/// same sources under the same name.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 pub struct Cmvp {
     /// The state on [`AS_OF`].
@@ -27,6 +30,7 @@ pub struct Cmvp {
 }
 
 /// The state of a validation.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
@@ -49,7 +53,7 @@ impl State {
     }
 }
 
-/// The name that OpenSSL's own builds of the module have. A vendor's build has another.
+/// The name of OpenSSL's module, and of builds that have not given it another.
 const OPENSSL: &str = "OpenSSL FIPS Provider";
 
 const HISTORICAL: Cmvp = Cmvp {

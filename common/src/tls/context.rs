@@ -6,7 +6,8 @@
 use super::demands::Demands;
 use super::end::Side;
 use super::error::ConfigError;
-use super::fips::{self};
+use super::fips;
+use super::fitness::Fitness;
 use super::identity::{Identity, IdentitySource};
 use super::offer::Offer;
 use super::policy::Policy;
@@ -80,8 +81,10 @@ impl<End> TlsBuilder<End> {
         // First: what is made before the module is there is not made by it.
         let module = match self.fips || self.policy.parameters().fips_module {
             true => Some(fips::require()?),
-            false => None,
+            // Once it is there, it does the work of the whole process.
+            false => fips::active(),
         };
+        let fitness = Fitness::new(self.policy, module.is_some());
         let offer = Offer::new(self.policy, module.is_some())?;
         let mut context = SslContext::builder(method)?;
         offer.apply(&mut context)?;
@@ -97,7 +100,7 @@ impl<End> TlsBuilder<End> {
             .map(|source| source.load(self.passphrase.as_ref()))
             .collect::<Result<Vec<_>, _>>()?;
         for identity in &identities {
-            identity.install(&mut context, self.policy, own)?;
+            identity.install(&mut context, fitness, own, module)?;
         }
         Ok((context, Demands::new(offer, module), identities))
     }

@@ -192,14 +192,15 @@ impl ConfigError {
             Self::Malformed { path, what, source } => {
                 let path = path.display();
                 let errors = source.as_ref().map(ErrorStack::errors).unwrap_or_default();
-                let unsupported = what.starts_with("PKCS#12")
-                    && errors.iter().any(|error| error.reason() == Some("unsupported"));
+                let mut reasons = errors.iter().filter_map(Error::reason);
+                let unsupported = reasons.any(|reason| reason.starts_with("unsupported"));
                 let report = new("malformed", format!("{path} holds no usable {what}"))
                     .detail("file", path.to_string())
                     .remedy(match unsupported {
                         true => {
-                            "it uses an algorithm that this OpenSSL does not have, as old PKCS#12 \
-                             files do: convert it with `openssl pkcs12 -legacy`"
+                            "it is encrypted with an algorithm that this OpenSSL, or the FIPS module, does \
+                             not have (old PKCS#12 and PEM files; with FIPS all PKCS#12 files): convert it \
+                             elsewhere with `openssl pkcs12 -legacy` or `openssl pkcs8 -topk8`"
                         }
                         false => "check that it is the right file, in the format that is asked for",
                     });
@@ -229,7 +230,17 @@ impl ConfigError {
                 format!("this OpenSSL cannot provide the policy {policy}"),
             )
             .explain(format!("{} lacks: {}", openssl::version::version(), missing.join(", ")))
-            .remedy("use another --policy, or a build with another OpenSSL (--features vendored)")
+            .remedy(match missing.contains(&"X25519") {
+                // Every OpenSSL has it; a FIPS module has not, or not as approved.
+                true => {
+                    "OpenSSL is configured for FIPS here: add --fips, which takes what is approved of \
+                     this policy, or use --policy fips"
+                }
+                false => {
+                    "use another --policy, or a build with another OpenSSL (3.5 or later has what is \
+                     post-quantum; --features vendored)"
+                }
+            })
             .detail("policy", policy.name())
             .detail("missing", missing.clone()),
             Self::TicketKey { path, reason } => {

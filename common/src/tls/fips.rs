@@ -14,11 +14,13 @@ use crate::exit::Exit;
 use crate::ffi::provider::{self as ffi, Operation};
 use crate::report::Report;
 use openssl::error::ErrorStack;
+use openssl::pkey::{PKey, PKeyRef, Private};
 use openssl::provider::Provider;
-use openssl::ssl::SslRef;
+use openssl::ssl::{SslRef, SslVersion};
 use serde::Serialize;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// The name under which OpenSSL loads the module (fips_module(7)).
@@ -73,6 +75,7 @@ pub struct Module {
 }
 
 /// A module as reports name it.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 pub struct ModuleName {
     /// What it calls itself: `OpenSSL FIPS Provider`, or a vendor's name.
@@ -82,6 +85,7 @@ pub struct ModuleName {
 }
 
 /// An algorithm, and the provider that does it.
+#[non_exhaustive]
 #[derive(Clone, Debug, Serialize)]
 pub struct Origin {
     /// The name of the algorithm in OpenSSL.
@@ -115,8 +119,9 @@ impl Module {
 
     /// A switch in the module's configuration (`security-checks`, `tls1-prf-ems-check`), as the
     /// module reports it; `None` where it has none of this name.
-    pub fn setting(&self, name: &CStr) -> Option<bool> {
-        ffi::provider_number(&self.fips, name).map(|value| value != 0)
+    pub fn setting(&self, name: &str) -> Option<bool> {
+        let name = CString::new(name).ok()?;
+        ffi::provider_number(&self.fips, &name).map(|value| value != 0)
     }
 
     /// What is known of its validation.
@@ -124,14 +129,31 @@ impl Module {
         cmvp::find(&self.name, &self.version)
     }
 
+    /// The same private key in the module's hands: a provider beside the module (Red Hat's configuration has
+    /// one) may have decoded the file that it came from.
+    pub(super) fn adopt(&self, key: &PKeyRef<Private>) -> Result<PKey<Private>, ErrorStack> {
+        if ffi::key_provider(key).as_deref() == Some(PROVIDER) {
+            return Ok(key.to_owned());
+        }
+        ffi::transfer_key(key)
+    }
+
     /// Whether the module has made what this connection's secrets come from: OpenSSL says of every
     /// key which provider holds it. The error names what came from elsewhere.
     pub(super) fn check(&self, ssl: &SslRef) -> Result<(), String> {
+        // With a KEM only one end has a public key of the other (ssl_kem, RFC 8446 section 4.2.8).
+        let theirs = ssl.peer_tmp_key().ok().map(|key| ffi::key_provider(&key));
+        let ours = ssl.tmp_key().ok().map(|key| ffi::key_provider(&key));
+        // What those two have to say when there is no such key.
+        let _ = ErrorStack::get();
         // A TLS 1.2 session that was resumed has exchanged no keys.
-        let exchanged =
-            ssl.peer_tmp_key().ok().map(|key| ("key exchange", ffi::key_provider(&key)));
-        let own = ssl.private_key().map(|key| ("private key", ffi::key_provider(key)));
-        for (what, provider) in exchanged.into_iter().chain(own) {
+        let is_exempt = ssl.session_reused() && ssl.version2() != Some(SslVersion::TLS1_3);
+        if theirs.is_none() && ours.is_none() && !is_exempt {
+            return Err("OpenSSL does not say who made the key exchange".to_owned());
+        }
+        let own = ssl.private_key().map(ffi::key_provider);
+        let exchanged = [theirs, ours].into_iter().flatten().map(|it| ("key exchange", it));
+        for (what, provider) in exchanged.chain(own.map(|provider| ("private key", provider))) {
             let provider = provider.unwrap_or_else(|| "no provider".to_owned());
             if provider != PROVIDER {
                 return Err(format!("the {what} is in the hands of {provider:?}"));
@@ -174,15 +196,29 @@ pub fn require() -> Result<&'static Module, FipsError> {
     if let Some(module) = MODULE.get() {
         return Ok(module);
     }
-    let module = prove()?;
+    let module = load()?;
     Ok(MODULE.get_or_init(|| module))
 }
 
-fn prove() -> Result<Module, FipsError> {
+fn load() -> Result<Module, FipsError> {
     openssl::init();
-    let fips = Provider::load(None, PROVIDER).map_err(|stack| FipsError::not_loaded(&stack))?;
-    let base = Provider::load(None, "base").map_err(|stack| FipsError::Base(said(&stack)))?;
-    ffi::enable_fips_properties().map_err(|stack| FipsError::Properties(said(&stack)))?;
+    // The fallback to the default provider ends only if the module is there: whoever asked in vain may go on
+    // without it.
+    let fips =
+        Provider::try_load(None, PROVIDER, false).map_err(|stack| FipsError::not_loaded(&stack))?;
+    let base =
+        Provider::try_load(None, "base", false).map_err(|stack| FipsError::Base(said(&stack)))?;
+    let before = ffi::are_fips_properties_enabled();
+    let proved = prove(fips, base);
+    if proved.is_err() && !before {
+        // What was not proved must not look as if it had been.
+        let _ = ffi::set_fips_properties(false);
+    }
+    proved
+}
+
+fn prove(fips: Provider, base: Provider) -> Result<Module, FipsError> {
+    ffi::set_fips_properties(true).map_err(|stack| FipsError::Properties(said(&stack)))?;
     if !ffi::are_fips_properties_enabled() {
         return Err(FipsError::Properties("they are not fips=yes although they were set".into()));
     }
@@ -207,6 +243,15 @@ fn prove() -> Result<Module, FipsError> {
                 return Err(FipsError::Elsewhere { algorithm, provider });
             }
             None => {}
+        }
+    }
+    // The generators in use, not those that would be made now: an earlier random number, or a
+    // configuration, may have made them elsewhere.
+    for provider in ffi::random_providers() {
+        let provider = provider.unwrap_or_else(|| "no provider".to_owned());
+        if provider != PROVIDER {
+            let algorithm = "the random number generator in use".to_owned();
+            return Err(FipsError::Elsewhere { algorithm, provider });
         }
     }
     for (operation, name) in REFUSED {
@@ -279,7 +324,7 @@ impl FipsError {
         let said = said(stack);
         let is = |words: &[&str]| words.iter().any(|word| said.contains(word));
         if is(&["missing config data"]) {
-            Self::NotConfigured(said)
+            Self::NotConfigured(format!("{said} (read: {})", configuration()))
         } else if is(&["self test", "integrity", "invalid state", "not in operational state"]) {
             Self::Integrity(said)
         } else {
@@ -304,7 +349,8 @@ impl FipsError {
         }
     }
 
-    const fn remedy(&self) -> &'static str {
+    /// What to do about it.
+    pub const fn remedy(&self) -> &'static str {
         match self {
             Self::Base(_) | Self::Properties(_) => "check the OpenSSL installation",
             Self::Elsewhere { .. } | Self::NotApproved { .. } => {
@@ -354,6 +400,20 @@ impl fmt::Display for FipsError {
 }
 
 impl std::error::Error for FipsError {}
+
+/// The configuration that OpenSSL reads (config(5)), and whether it is there.
+fn configuration() -> String {
+    let named = std::env::var_os("OPENSSL_CONF").filter(|name| !name.is_empty()).map(PathBuf::from);
+    let path = named.unwrap_or_else(|| {
+        // `OPENSSLDIR: "/usr/lib/ssl"`
+        let dir = openssl::version::dir().split('"').nth(1).unwrap_or_default();
+        Path::new(dir).join("openssl.cnf")
+    });
+    match path.metadata() {
+        Ok(_) => path.display().to_string(),
+        Err(error) => format!("{}: {error}", path.display()),
+    }
+}
 
 /// All that OpenSSL says, without repetition: where it looked is in another entry than what was wrong.
 fn said(stack: &ErrorStack) -> String {

@@ -4,7 +4,7 @@
 //! for a person: what was found, and what the policy allows.
 
 use super::end::Side;
-use super::policy::{Keys, Parameters};
+use super::policy::{Keys, Parameters, Policy};
 use crate::ffi;
 use openssl::nid::Nid;
 use openssl::pkey::{Id, KeyType, PKeyRef, Public};
@@ -16,6 +16,40 @@ const ML_DSA: [(KeyType, &str); 3] = [
     (KeyType::ML_DSA_65, "ML-DSA-65"),
     (KeyType::ML_DSA_87, "ML-DSA-87"),
 ];
+
+/// The policies that certificates must satisfy: the one that was chosen and, where a module does the work,
+/// `fips` besides.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fitness {
+    policy: Policy,
+    module: bool,
+}
+
+impl Fitness {
+    pub(super) fn new(policy: Policy, module: bool) -> Self {
+        Self { policy, module }
+    }
+
+    /// The policy that was chosen.
+    pub(super) fn policy(self) -> Policy {
+        self.policy
+    }
+
+    fn each(self, check: impl Fn(&Parameters) -> Result<(), String>) -> Result<(), String> {
+        check(self.policy.parameters())?;
+        if self.module { check(Policy::Fips.parameters()) } else { Ok(()) }
+    }
+
+    /// All rules for the own certificate of an end; `owner` is the end whose certificate it is.
+    pub(super) fn check_own(self, certificate: &X509Ref, owner: Side) -> Result<(), String> {
+        self.each(|parameters| parameters.check_own(certificate, owner))
+    }
+
+    /// All rules for a certificate that has issued another.
+    pub(super) fn check_issuer(self, certificate: &X509Ref) -> Result<(), String> {
+        self.each(|parameters| parameters.check_issuer(certificate))
+    }
+}
 
 impl Parameters {
     /// Whether an end's own certificate may have this key.
@@ -79,8 +113,7 @@ impl Parameters {
         Err(format!("it is valid for {} days; {} allows {longest} at most", span.days, self.source))
     }
 
-    /// All rules for the own certificate of an end; `owner` is the end whose certificate it is.
-    pub(super) fn check_own(&self, certificate: &X509Ref, owner: Side) -> Result<(), String> {
+    fn check_own(&self, certificate: &X509Ref, owner: Side) -> Result<(), String> {
         let key = certificate.public_key().map_err(|_| "its key cannot be read".to_owned())?;
         self.check_key(&key)?;
         self.check_signature(certificate)?;
@@ -90,8 +123,7 @@ impl Parameters {
         }
     }
 
-    /// All rules for a certificate that has issued another.
-    pub(super) fn check_issuer(&self, certificate: &X509Ref) -> Result<(), String> {
+    fn check_issuer(&self, certificate: &X509Ref) -> Result<(), String> {
         let key = certificate.public_key().map_err(|_| "its key cannot be read".to_owned())?;
         self.check_issuer_key(&key)?;
         self.check_signature(certificate)
@@ -188,7 +220,6 @@ fn curve_name(curve: Nid) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::policy::Policy;
     use super::*;
     use openssl::ec::{EcGroup, EcKey};
     use openssl::hash::MessageDigest;

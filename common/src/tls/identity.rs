@@ -6,8 +6,8 @@
 
 use super::end::Side;
 use super::error::ConfigError;
-use super::fitness::check_purpose;
-use super::policy::Policy;
+use super::fips::Module;
+use super::fitness::{Fitness, check_purpose};
 use crate::material::{self, Locked, Passphrase};
 use openssl::pkey::{PKey, Private};
 use openssl::ssl::SslContextBuilder;
@@ -141,26 +141,35 @@ impl Identity {
     pub(super) fn install(
         &self,
         context: &mut SslContextBuilder,
-        policy: Policy,
+        fitness: Fitness,
         owner: Side,
+        module: Option<&Module>,
     ) -> Result<(), ConfigError> {
+        let policy = fitness.policy();
         let not_allowed = |reason: String| ConfigError::KeyNotAllowed {
             certificate: self.file.clone(),
             policy,
             reason,
         };
-        let parameters = policy.parameters();
-        parameters.check_own(&self.certificate, owner).map_err(not_allowed)?;
+        fitness.check_own(&self.certificate, owner).map_err(not_allowed)?;
         check_purpose(&self.certificate, owner).map_err(not_allowed)?;
         for issuer in &self.chain {
             let reason = |reason| not_allowed(format!("one of its issuers: {reason}"));
-            parameters.check_issuer(issuer).map_err(reason)?;
+            fitness.check_issuer(issuer).map_err(reason)?;
         }
         // Fails for what the security level forbids: a short key, a weak digest.
         context
             .set_certificate(&self.certificate)
             .map_err(|stack| not_allowed(stack.to_string()))?;
-        context.set_private_key(&self.key)?;
+        match module {
+            None => context.set_private_key(&self.key)?,
+            Some(module) => {
+                let refused = |stack: openssl::error::ErrorStack| {
+                    not_allowed(format!("the FIPS module does not take its key: {stack}"))
+                };
+                context.set_private_key(&*module.adopt(&self.key).map_err(refused)?)?;
+            }
+        }
         for certificate in &self.chain {
             crate::ffi::add_chain_certificate(context, certificate)
                 .map_err(|stack| not_allowed(stack.to_string()))?;

@@ -45,7 +45,7 @@ pub use crate::material::Passphrase;
 pub use accepting::{Accepting, Advance};
 pub use classify::alert_name;
 pub use client::{ClientEnd, ClientTls};
-pub use cmvp::{AS_OF as CMVP_AS_OF, Cmvp, REGISTER as CMVP_REGISTER};
+pub use cmvp::{AS_OF as CMVP_AS_OF, Cmvp, REGISTER as CMVP_REGISTER, State as CmvpState};
 pub use context::TlsBuilder;
 pub use end::Side;
 pub use error::ConfigError;

@@ -135,7 +135,8 @@ impl Offer {
 
     /// The groups as a list for OpenSSL 3.5, in which a client sends a key share for each that has a star:
     /// the first post-quantum group, and the first of the others, so that a server that has not heard of
-    /// the former needs no second round trip (RFC 8446 section 4.1.4).
+    /// the former needs no second round trip (RFC 8446 section 4.1.4). The stroke has a server prefer any
+    /// post-quantum group to the others, also where that takes a second round trip.
     fn groups_with_shares(&self) -> String {
         let is_post_quantum = |name: &str| name.contains("MLKEM");
         let first = |wanted| self.groups.iter().position(|name| is_post_quantum(name) == wanted);
@@ -144,7 +145,15 @@ impl Offer {
             true => format!("*{name}"),
             false => (*name).to_string(),
         };
-        self.groups.iter().enumerate().map(with_star).collect::<Vec<_>>().join(":")
+        let names = |wanted| {
+            let each = self.groups.iter().enumerate();
+            let each = each.filter(|(_, name)| is_post_quantum(name) == wanted).map(with_star);
+            each.collect::<Vec<String>>().join(":")
+        };
+        let lists = [names(true), names(false)];
+        let lists: Vec<&str> =
+            lists.iter().map(String::as_str).filter(|it| !it.is_empty()).collect();
+        lists.join("/")
     }
 }
 
@@ -226,7 +235,7 @@ mod tests {
     fn a_key_share_is_sent_for_the_first_group_of_either_kind() {
         let groups = vec!["X25519MLKEM768", "SecP256r1MLKEM768", "X25519", "prime256v1"];
         let offer = Offer { groups, ..Offer::new(Policy::Modern, false).unwrap() };
-        let list = "*X25519MLKEM768:SecP256r1MLKEM768:*X25519:prime256v1";
+        let list = "*X25519MLKEM768:SecP256r1MLKEM768/*X25519:prime256v1";
         assert_eq!(offer.groups_with_shares(), list);
     }
 }

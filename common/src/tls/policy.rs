@@ -137,6 +137,7 @@ pub enum Protocol {
 }
 
 /// A group or a signature scheme, and when it is offered.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Algorithm {
     /// The name that OpenSSL knows it by.
@@ -156,6 +157,7 @@ pub enum Availability {
 }
 
 /// The kinds of keys that certificates may have.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug)]
 pub struct Keys {
     /// The smallest RSA key in bits; `None` where RSA is not allowed.

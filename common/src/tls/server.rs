@@ -9,6 +9,7 @@ use super::end::Side;
 use super::error::ConfigError;
 use super::failure::Failure;
 use super::fips::Module;
+use super::fitness::Fitness;
 use super::identity::Identity;
 use super::patience::Patience;
 use super::policy::Policy;
@@ -297,7 +298,7 @@ impl TlsBuilder<ServerEnd> {
         // The digest has 32 bytes, which is the most that OpenSSL takes (SSL_MAX_SID_CTX_LENGTH).
         context.set_session_id_context(&binding.finish()?)?;
         let rules = Rules {
-            policy: self.policy,
+            fitness: Fitness::new(self.policy, demands.module().is_some()),
             owner: Side::Client,
             pins: client_trust.pins().to_vec(),
             trust: client_trust.describe(),

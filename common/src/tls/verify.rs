@@ -8,8 +8,8 @@
 use super::classify::verify_result::{HOSTNAME_MISMATCH, IP_ADDRESS_MISMATCH};
 use super::end::Side;
 use super::failure::rule_of;
+use super::fitness::Fitness;
 use super::ocsp::StapledStatus;
-use super::policy::Policy;
 use super::trust::Pin;
 use crate::ffi::OcspResult;
 use crate::pki::CertificateFacts;
@@ -172,7 +172,7 @@ impl VerdictSlot {
 /// The rules that one end checks on the other's chain.
 #[derive(Debug)]
 pub(super) struct Rules {
-    pub(super) policy: Policy,
+    pub(super) fitness: Fitness,
     /// The end whose chain is checked.
     pub(super) owner: Side,
     pub(super) pins: Vec<Pin>,
@@ -225,14 +225,13 @@ impl Rules {
             };
             return refuse(context, Rule::Chain(rule_of(code)), wanted);
         }
-        let parameters = self.policy.parameters();
         let allowed = context.current_cert().map(|certificate| match depth {
-            0 => parameters.check_own(certificate, self.owner),
-            _ => parameters.check_issuer(certificate),
+            0 => self.fitness.check_own(certificate, self.owner),
+            _ => self.fitness.check_issuer(certificate),
         });
         if let Some(Err(reason)) = allowed {
             context.set_error(crate::ffi::certificate_rejected());
-            let wanted = format!("policy: {}", self.policy);
+            let wanted = format!("policy: {}", self.fitness.policy());
             return refuse(context, Rule::Policy(reason), wanted);
         }
         if depth != 0 {

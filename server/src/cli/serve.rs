@@ -88,6 +88,10 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
         args.ready_file.as_deref().map(|path| ReadyFile::write(path, &ready)).transpose()?;
     let ready_file = ready_file.map(Arc::new);
     args.announce(&urls, own.as_ref());
+    let addresses: Vec<String> = bound.iter().map(ToString::to_string).collect();
+    let by = fips.map_or_else(String::new, |it| format!(", {} {}", it.name, it.version));
+    let (policy, addresses) = (args.policy, addresses.join(", "));
+    log::info!("serving on {addresses}: policy {policy}, {}{by}", openssl_version());
     let controls = Controls {
         handle: server.handle(),
         ready_file: ready_file.clone(),
