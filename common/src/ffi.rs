@@ -25,7 +25,7 @@ use openssl::x509::{
     X509, X509Builder, X509Crl, X509CrlRef, X509Ref, X509StoreContextRef, X509VerifyResult,
 };
 use std::collections::BTreeSet;
-use std::ffi::{CStr, c_char, c_int, c_long, c_uchar, c_ulong, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_long, c_uchar, c_ulong, c_void};
 use std::io;
 use std::net::TcpStream;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -36,6 +36,7 @@ use std::sync::{Mutex, PoisonError};
 const SSL_CTRL_CLEAR_MODE: c_int = 78;
 const SSL_CTRL_CHAIN_CERT: c_int = 89;
 const SSL_CTRL_GET_GROUPS: c_int = 90;
+const SSL_CTRL_SET_CLIENT_SIGALGS_LIST: c_int = 102;
 const SSL_CTRL_GET_CLIENT_CERT_TYPES: c_int = 103;
 const SSL_CTRL_GET_PEER_SIGNATURE_NID: c_int = 108;
 const SSL_CTRL_GET_SIGNATURE_NID: c_int = 132;
@@ -83,6 +84,24 @@ pub(crate) fn add_chain_certificate(
             SSL_CTRL_CHAIN_CERT,
             1,
             certificate.as_ptr().cast::<c_void>(),
+        )
+    };
+    if done > 0 { Ok(()) } else { Err(ErrorStack::get()) }
+}
+
+/// `SSL_CTX_set1_client_sigalgs_list`: the schemes with which clients may sign.
+pub(crate) fn set_client_signatures(
+    context: &mut SslContextBuilder,
+    list: &str,
+) -> Result<(), ErrorStack> {
+    let list = CString::new(list).unwrap_or_default();
+    // SAFETY: both pointers are valid for the call, which reads the string.
+    let done = unsafe {
+        openssl_sys::SSL_CTX_ctrl(
+            context.as_ptr(),
+            SSL_CTRL_SET_CLIENT_SIGALGS_LIST,
+            0,
+            list.as_ptr().cast_mut().cast::<c_void>(),
         )
     };
     if done > 0 { Ok(()) } else { Err(ErrorStack::get()) }

@@ -4,9 +4,11 @@
 use openssl::error::ErrorStack;
 use openssl::pkcs12::{ParsedPkcs12_2, Pkcs12};
 use openssl::pkey::{PKey, Private};
+use rustix::fs::OFlags;
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// The largest file that is read in bytes: 16 MiB, about a hundred times a system's whole trust store.
@@ -19,9 +21,23 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     read_with_metadata(path).map(|(bytes, _)| bytes)
 }
 
-/// Reads a whole file that must be small; the metadata is that of the same open file.
+/// Reads a whole file that must be small; the metadata is that of the same open file. Waits for whoever writes
+/// to a FIFO, as in `--key-pass-file <(…)`.
 pub(crate) fn read_with_metadata(path: &Path) -> io::Result<(Vec<u8>, Metadata)> {
-    let file = File::open(path)?;
+    read_open(File::open(path)?)
+}
+
+/// The same of an ordinary file only, without ever waiting: for whoever serves others meanwhile.
+pub(crate) fn read_regular(path: &Path) -> io::Result<(Vec<u8>, Metadata)> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no ordinary file"));
+    }
+    read_open(file)
+}
+
+fn read_open(file: File) -> io::Result<(Vec<u8>, Metadata)> {
     let metadata = file.metadata()?;
     // Room for all of it and the look for its end at once: a buffer that grows leaves pieces of a secret
     // behind. A device has no length, and lies about nothing worse than that.

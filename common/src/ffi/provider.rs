@@ -16,6 +16,8 @@ const EVP_PKEY_KEYPAIR: c_int = 0x87;
 
 unsafe extern "C" {
     fn EVP_PKEY_get0_type_name(key: *const openssl_sys::EVP_PKEY) -> *const c_char;
+    fn RAND_get_rand_method() -> *const c_void;
+    fn RAND_OpenSSL() -> *const c_void;
     fn RAND_get0_primary(context: *mut OSSL_LIB_CTX) -> *mut EvpRandCtx;
     fn RAND_get0_public(context: *mut OSSL_LIB_CTX) -> *mut EvpRandCtx;
     fn RAND_get0_private(context: *mut OSSL_LIB_CTX) -> *mut EvpRandCtx;
@@ -145,6 +147,47 @@ pub(crate) fn random_providers() -> Vec<Option<String>> {
         unsafe { provider_name(EVP_RAND_get0_provider(EVP_RAND_CTX_get0_rand(generator))) }
     };
     generators.into_iter().map(provider).collect()
+}
+
+/// `ENGINE_get_first` and `ENGINE_get_next`, and `RAND_get_rand_method`: the name of an engine that could do
+/// something instead of a provider. What OpenSSL itself brings along and does not use unasked is none: it
+/// would show as the source of random numbers.
+pub(crate) fn foreign_engine() -> Option<String> {
+    // SAFETY: both functions only return pointers to tables.
+    if unsafe { RAND_get_rand_method() != RAND_OpenSSL() } {
+        return Some("of the random numbers".to_owned());
+    }
+    engines().into_iter().find(|name| !["dynamic", "rdrand", "padlock"].contains(&name.as_str()))
+}
+
+/// The vendored OpenSSL is built without engines.
+#[cfg(feature = "vendored")]
+fn engines() -> Vec<String> {
+    Vec::new()
+}
+
+#[cfg(not(feature = "vendored"))]
+fn engines() -> Vec<String> {
+    enum Engine {}
+    unsafe extern "C" {
+        fn ENGINE_get_first() -> *mut Engine;
+        fn ENGINE_get_next(engine: *mut Engine) -> *mut Engine;
+        fn ENGINE_get_id(engine: *const Engine) -> *const c_char;
+    }
+    let mut names = Vec::new();
+    // SAFETY: the first engine of the list, or null; a reference of ours is with it.
+    let mut engine = unsafe { ENGINE_get_first() };
+    while !engine.is_null() {
+        // SAFETY: the engine lives as long as our reference; its name is null or a string of its own.
+        let name = unsafe { ENGINE_get_id(engine) };
+        if !name.is_null() {
+            // SAFETY: not null; copied at once.
+            names.push(unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned());
+        }
+        // SAFETY: it takes our reference to this engine, and gives one to the next.
+        engine = unsafe { ENGINE_get_next(engine) };
+    }
+    names
 }
 
 /// `EVP_PKEY_todata` and `EVP_PKEY_fromdata`: the same key in the hands of the provider that the default

@@ -15,6 +15,11 @@ use crate::material::Passphrase;
 use openssl::ssl::{SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions};
 use std::path::PathBuf;
 
+/// What a configuration of OpenSSL (`system_default`, config(5)) may have switched on, by <openssl/ssl.h>:
+/// SSL_OP_NO_EXTENDED_MASTER_SECRET, LEGACY_SERVER_CONNECT, ALLOW_CLIENT_RENEGOTIATION, ALLOW_NO_DHE_KEX
+/// and ALLOW_UNSAFE_LEGACY_RENEGOTIATION.
+const LENIENT: SslOptions = SslOptions::from_bits_retain(1 | 1 << 2 | 1 << 8 | 1 << 10 | 1 << 18);
+
 /// Builds a [`ServerTls`] or a [`ClientTls`].
 #[derive(Clone, Debug, Default)]
 pub struct TlsBuilder<End> {
@@ -91,6 +96,7 @@ impl<End> TlsBuilder<End> {
         // RFC 8996 and RFC 7457 for the rest: no renegotiation (CVE-2009-3555, CVE-2021-3449), no
         // compression (CRIME). Early data is off unless it is switched on.
         context.set_options(SslOptions::NO_RENEGOTIATION | SslOptions::NO_COMPRESSION);
+        context.clear_options(LENIENT);
         // An idle connection gives its record buffers back; a read takes all that has arrived.
         context.set_mode(SslMode::RELEASE_BUFFERS);
         context.set_read_ahead(true);

@@ -146,9 +146,8 @@ impl Module {
         let ours = ssl.tmp_key().ok().map(|key| ffi::key_provider(&key));
         // What those two have to say when there is no such key.
         let _ = ErrorStack::get();
-        // A TLS 1.2 session that was resumed has exchanged no keys.
-        let is_exempt = ssl.session_reused() && ssl.version2() != Some(SslVersion::TLS1_3);
-        if theirs.is_none() && ours.is_none() && !is_exempt {
+        // After a handshake of TLS 1.2 a server keeps none, and a resumed session has exchanged none.
+        if theirs.is_none() && ours.is_none() && ssl.version2() == Some(SslVersion::TLS1_3) {
             return Err("OpenSSL does not say who made the key exchange".to_owned());
         }
         let own = ssl.private_key().map(ffi::key_provider);
@@ -254,6 +253,10 @@ fn prove(fips: Provider, base: Provider) -> Result<Module, FipsError> {
             return Err(FipsError::Elsewhere { algorithm, provider });
         }
     }
+    // Engines are asked before any provider, also for what was fetched from one.
+    if let Some(engine) = ffi::foreign_engine() {
+        return Err(FipsError::Engine(engine));
+    }
     for (operation, name) in REFUSED {
         if let Some(Origin { algorithm, provider, .. }) = origin(operation, name) {
             return Err(FipsError::NotApproved { algorithm, provider });
@@ -298,6 +301,8 @@ pub enum FipsError {
         /// The provider.
         provider: String,
     },
+    /// An engine is loaded (config(5), ENGINE), which would be asked before the module; its name.
+    Engine(String),
     /// The module's self-test or integrity check failed when it was loaded; OpenSSL's words.
     Integrity(String),
     /// The module lacks an algorithm that TLS needs.
@@ -341,7 +346,9 @@ impl FipsError {
     const fn kind(&self) -> &'static str {
         match self {
             Self::Base(_) | Self::NotLoaded(_) => "fips-not-loaded",
-            Self::Elsewhere { .. } | Self::NotApproved { .. } => "fips-not-exclusive",
+            Self::Elsewhere { .. } | Self::Engine(_) | Self::NotApproved { .. } => {
+                "fips-not-exclusive"
+            }
             Self::Integrity(_) | Self::SelfTest(_) => "fips-self-test",
             Self::Lacks(_) => "fips-incomplete",
             Self::NotConfigured(_) => "fips-not-configured",
@@ -353,6 +360,7 @@ impl FipsError {
     pub const fn remedy(&self) -> &'static str {
         match self {
             Self::Base(_) | Self::Properties(_) => "check the OpenSSL installation",
+            Self::Engine(_) => "load no engines in OpenSSL's configuration (OPENSSL_CONF)",
             Self::Elsewhere { .. } | Self::NotApproved { .. } => {
                 "activate no other provider than fips and base in OpenSSL's configuration (OPENSSL_CONF)"
             }
@@ -383,6 +391,9 @@ impl fmt::Display for FipsError {
                     f,
                     "{algorithm} comes from the provider {provider:?} and not from the module"
                 )
+            }
+            Self::Engine(name) => {
+                write!(f, "the engine {name:?} is loaded, and comes before the module")
             }
             Self::Integrity(said) => write!(f, "the module refuses to work: {said}"),
             Self::Lacks(algorithm) => write!(f, "the module does not have {algorithm}"),
@@ -441,6 +452,7 @@ mod tests {
         for error in [
             FipsError::Base(text()),
             FipsError::Elsewhere { algorithm: text(), provider: text() },
+            FipsError::Engine(text()),
             FipsError::Integrity(text()),
             FipsError::Lacks(text()),
             FipsError::NotApproved { algorithm: text(), provider: text() },

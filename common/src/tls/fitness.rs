@@ -6,6 +6,7 @@
 use super::end::Side;
 use super::policy::{Keys, Parameters, Policy};
 use crate::ffi;
+use openssl::bn::BigNum;
 use openssl::nid::Nid;
 use openssl::pkey::{Id, KeyType, PKeyRef, Public};
 use openssl::x509::X509Ref;
@@ -80,6 +81,11 @@ impl Parameters {
         let Some(allowed) = self.certificate_digests else { return Ok(()) };
         let signature = ffi::certificate_signature(certificate);
         if signature.is_some_and(|nids| allowed.contains(&nids.digest)) {
+            return Ok(());
+        }
+        // Ed25519 and Ed448, where the policy leaves issuers' keys to the security level.
+        let kind = signature.map(|nids| Id::from_raw(nids.kind.as_raw()));
+        if self.issuer_keys.is_none() && matches!(kind, Some(Id::ED25519 | Id::ED448)) {
             return Ok(());
         }
         let name = certificate.signature_algorithm().object().to_string();
@@ -159,10 +165,14 @@ impl Keys {
         let found = match key.id() {
             Id::RSA | Id::RSA_PSS => {
                 let bits = key.bits();
-                if self.rsa_bits.is_some_and(|least| bits >= least) {
+                let exponent = self.has_allowed_exponent(key);
+                if exponent && self.rsa_bits.is_some_and(|least| bits >= least) {
                     return Ok(());
                 }
-                format!("an RSA key of {bits} bits")
+                match exponent {
+                    true => format!("an RSA key of {bits} bits"),
+                    false => "an RSA key with a small or even public exponent".to_owned(),
+                }
             }
             Id::EC => {
                 let curve = key.ec_key().ok().and_then(|key| key.group().curve_name());
@@ -186,6 +196,16 @@ impl Keys {
             },
         };
         Err(format!("it has {found}; {source} allows {}", self.allowed()))
+    }
+
+    /// FIPS 186-5 section 5.1: odd, and above 2^16.
+    fn has_allowed_exponent(&self, key: &PKeyRef<Public>) -> bool {
+        let least = BigNum::from_u32(self.rsa_exponent);
+        match (key.rsa(), least) {
+            (Ok(rsa), Ok(least)) => rsa.e().is_bit_set(0) && *rsa.e() >= *least,
+            // RSASSA-PSS keys have no such view; OpenSSL bounds what it verifies with.
+            _ => key.id() == Id::RSA_PSS,
+        }
     }
 
     /// What is allowed, in words.

@@ -126,7 +126,10 @@ impl Offer {
         if context.set_groups_list(&self.groups_with_shares()).is_err() {
             context.set_groups_list(&self.groups.join(":"))?;
         }
-        context.set_sigalgs_list(&self.signatures.join(":"))?;
+        let signatures = self.signatures.join(":");
+        context.set_sigalgs_list(&signatures)?;
+        // Clients' have a list of their own where OpenSSL's configuration sets one.
+        crate::ffi::set_client_signatures(context, &signatures)?;
         // Mozilla: the client chooses among these suites, since all of them are good and only it knows
         // whether it has AES in hardware.
         context.clear_options(SslOptions::CIPHER_SERVER_PREFERENCE);
@@ -204,7 +207,7 @@ mod tests {
             suites: &["TLS_AES_128_GCM_SHA256"],
             signatures: &[required("ecdsa_secp256r1_sha256")],
             security_level: 2,
-            keys: Keys { rsa_bits: None, curves: &[], ml_dsa: &[] },
+            keys: Keys { rsa_bits: None, rsa_exponent: 3, curves: &[], ml_dsa: &[] },
             issuer_keys: None,
             certificate_digests: None,
             lifetime_days: None,

@@ -115,7 +115,7 @@ pub struct Parameters {
     /// The keys of its issuers, up to the root; `None` for whatever the security level allows.
     pub issuer_keys: Option<Keys>,
     /// The digests with which certificates may be signed; `None` for whatever the security level allows.
-    /// ML-DSA has none of its own.
+    /// ML-DSA and EdDSA have none of their own.
     pub certificate_digests: Option<&'static [Nid]>,
     /// The longest validity of a server's certificate, in days; `None` where the source sets none.
     pub lifetime_days: Option<u32>,
@@ -162,6 +162,8 @@ pub enum Availability {
 pub struct Keys {
     /// The smallest RSA key in bits; `None` where RSA is not allowed.
     pub rsa_bits: Option<u32>,
+    /// The smallest public exponent of RSA keys.
+    pub rsa_exponent: u32,
     /// The curves of ECDSA keys.
     pub curves: &'static [Nid],
     /// The parameter sets of ML-DSA keys, by the names of FIPS 204.
@@ -205,6 +207,14 @@ const SIGNATURES: &[Algorithm] = &[
     required("rsa_pkcs1_sha512"),
 ];
 
+const SHA2: &[Nid] = &[Nid::SHA256, Nid::SHA384, Nid::SHA512];
+
+/// The smallest public exponent of RSA that FIPS 186-5 section 5.1 allows is the one above 2^16, 65537.
+const APPROVED_EXPONENT: u32 = 65537;
+
+/// The smallest public exponent of RSA at all (RFC 8017 section 3.1).
+const ANY_EXPONENT: u32 = 3;
+
 const MOZILLA_CURVES: &[Nid] = &[Nid::X9_62_PRIME256V1, Nid::SECP384R1];
 
 static MODERN: Parameters = Parameters {
@@ -215,9 +225,9 @@ static MODERN: Parameters = Parameters {
     groups: GROUPS,
     signatures: SIGNATURES,
     security_level: 2,
-    keys: Keys { rsa_bits: None, curves: MOZILLA_CURVES, ml_dsa: &[] },
+    keys: Keys { rsa_bits: None, rsa_exponent: ANY_EXPONENT, curves: MOZILLA_CURVES, ml_dsa: &[] },
     issuer_keys: None,
-    certificate_digests: None,
+    certificate_digests: Some(SHA2),
     lifetime_days: Some(90),
     extended_master_secret: false,
     must_verify: false,
@@ -239,9 +249,14 @@ static INTERMEDIATE: Parameters = Parameters {
     groups: GROUPS,
     signatures: SIGNATURES,
     security_level: 2,
-    keys: Keys { rsa_bits: Some(2048), curves: MOZILLA_CURVES, ml_dsa: &[] },
+    keys: Keys {
+        rsa_bits: Some(2048),
+        rsa_exponent: ANY_EXPONENT,
+        curves: MOZILLA_CURVES,
+        ml_dsa: &[],
+    },
     issuer_keys: None,
-    certificate_digests: None,
+    certificate_digests: Some(SHA2),
     lifetime_days: Some(366),
     extended_master_secret: false,
     must_verify: false,
@@ -251,6 +266,7 @@ static INTERMEDIATE: Parameters = Parameters {
 /// The keys of FIPS 186-5 at 112 bits and above, and of FIPS 204.
 const FIPS_KEYS: Keys = Keys {
     rsa_bits: Some(2048),
+    rsa_exponent: APPROVED_EXPONENT,
     curves: &[Nid::X9_62_PRIME256V1, Nid::SECP384R1, Nid::SECP521R1],
     ml_dsa: &["ML-DSA-44", "ML-DSA-65", "ML-DSA-87"],
 };
@@ -295,7 +311,7 @@ static FIPS: Parameters = Parameters {
     security_level: 2,
     keys: FIPS_KEYS,
     issuer_keys: Some(FIPS_KEYS),
-    certificate_digests: Some(&[Nid::SHA256, Nid::SHA384, Nid::SHA512]),
+    certificate_digests: Some(SHA2),
     lifetime_days: None,
     // FIPS 140-3 IG D.Q: without it the key derivation of TLS 1.2 is not approved.
     extended_master_secret: true,
@@ -304,7 +320,12 @@ static FIPS: Parameters = Parameters {
 };
 
 /// RFC 8603 section 4: RSA from 3072 bits, ECDSA on P-384.
-const CNSA1_KEYS: Keys = Keys { rsa_bits: Some(3072), curves: &[Nid::SECP384R1], ml_dsa: &[] };
+const CNSA1_KEYS: Keys = Keys {
+    rsa_bits: Some(3072),
+    rsa_exponent: APPROVED_EXPONENT,
+    curves: &[Nid::SECP384R1],
+    ml_dsa: &[],
+};
 
 static CNSA1: Parameters = Parameters {
     source: "CNSA 1.0, RFC 9151",
@@ -328,7 +349,8 @@ static CNSA1: Parameters = Parameters {
     fips_module: false,
 };
 
-const CNSA2_KEYS: Keys = Keys { rsa_bits: None, curves: &[], ml_dsa: &["ML-DSA-87"] };
+const CNSA2_KEYS: Keys =
+    Keys { rsa_bits: None, rsa_exponent: APPROVED_EXPONENT, curves: &[], ml_dsa: &["ML-DSA-87"] };
 
 static CNSA2: Parameters = Parameters {
     source: "CNSA 2.0, draft-becker-cnsa2-tls-profile-05",

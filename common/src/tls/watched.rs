@@ -8,6 +8,7 @@ use super::error::ConfigError;
 use crate::material;
 use std::fmt;
 use std::fs::Metadata;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +19,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Makes a value of a file's content; it also sees the file's owner and mode.
 type Parse<T> = Box<dyn Fn(&[u8], &Metadata) -> Result<T, ConfigError> + Send + Sync>;
+
+/// How a file is read.
+type Source = fn(&Path) -> io::Result<(Vec<u8>, Metadata)>;
 
 /// A file, and what its content means.
 pub(super) struct Watched<T> {
@@ -67,7 +71,7 @@ impl<T> Watched<T> {
         parse: impl Fn(&[u8], &Metadata) -> Result<T, ConfigError> + Send + Sync + 'static,
     ) -> Result<Self, ConfigError> {
         let (path, parse): (_, Parse<T>) = (path.into(), Box::new(parse));
-        let (value, version) = read(&path, what, &parse)?;
+        let (value, version) = read(&path, what, &parse, material::read_with_metadata)?;
         let state = State { value: Arc::new(value), version, looked: Instant::now() };
         Ok(Self { path, what, parse, state: Mutex::new(state) })
     }
@@ -109,7 +113,8 @@ impl<T> Watched<T> {
             );
             return;
         }
-        match read(&self.path, self.what, &self.parse) {
+        // Between the look and the opening it may have become one.
+        match read(&self.path, self.what, &self.parse, material::read_regular) {
             Ok((value, version)) => {
                 state.value = Arc::new(value);
                 state.version = version;
@@ -125,9 +130,14 @@ impl<T> Watched<T> {
 }
 
 /// Content and version come from one open file, so they belong together.
-fn read<T>(path: &Path, what: &'static str, parse: &Parse<T>) -> Result<(T, Version), ConfigError> {
-    let (mut content, metadata) = material::read_with_metadata(path)
-        .map_err(|source| ConfigError::File { path: path.to_owned(), what, source })?;
+fn read<T>(
+    path: &Path,
+    what: &'static str,
+    parse: &Parse<T>,
+    source: Source,
+) -> Result<(T, Version), ConfigError> {
+    let (mut content, metadata) =
+        source(path).map_err(|source| ConfigError::File { path: path.to_owned(), what, source })?;
     let value = parse(&content, &metadata);
     crate::ffi::cleanse(&mut content);
     Ok((value?, Version::of(&metadata)))
