@@ -32,6 +32,7 @@ mod server;
 mod session;
 mod socket;
 mod staple;
+mod stapled;
 mod stream;
 pub mod survey;
 mod ticket_age;

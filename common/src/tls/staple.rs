@@ -13,7 +13,7 @@
 use super::error::ConfigError;
 use super::identity::{Identity, read_file};
 use super::ocsp::{self, Finding, Problem, StapledStatus};
-use super::revocation;
+use super::stapled;
 use super::watched::Watched;
 use crate::pki::inspect::must_staple;
 use jiff::Timestamp;
@@ -119,7 +119,7 @@ impl Staples {
         if ssl.set_ocsp_status(&response.der).is_err() {
             return false;
         }
-        revocation::note(ssl, response.facts.clone());
+        stapled::note(ssl, response.facts.clone());
         true
     }
 

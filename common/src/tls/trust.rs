@@ -6,7 +6,8 @@
 use super::digest::Digest;
 use super::error::ConfigError;
 use super::identity::{malformed, read_file};
-use crate::pki::inspect::pin_of;
+use crate::pki::inspect::{instant, pin_of};
+use jiff::Timestamp;
 use openssl::asn1::Asn1Time;
 use openssl::base64;
 use openssl::hash::MessageDigest;
@@ -99,6 +100,7 @@ impl Trust {
         for path in &self.files {
             anchors.extend(certificates(path)?);
         }
+        let mut lists_end = None;
         let mut digest = Digest::new()?;
         let mut store = X509StoreBuilder::new()?;
         if self.is_system() {
@@ -120,12 +122,14 @@ impl Trust {
             digest.add("revocation list", &bytes)?;
             for list in &lists {
                 warn_if_ended(path, list);
+                let end = list.next_update().and_then(instant);
+                lists_end = lists_end.into_iter().chain(end).min();
                 crate::ffi::add_crl(&mut store, list)?;
             }
             flags |= X509VerifyFlags::CRL_CHECK | X509VerifyFlags::CRL_CHECK_ALL;
         }
         store.set_flags(flags)?;
-        Ok(LoadedTrust { store, anchors, digest: digest.finish()? })
+        Ok(LoadedTrust { store, anchors, lists_end, digest: digest.finish()? })
     }
 }
 
@@ -133,6 +137,8 @@ impl Trust {
 pub(super) struct LoadedTrust {
     pub(super) store: X509StoreBuilder,
     pub(super) anchors: Vec<X509>,
+    /// When the first of the revocation lists ends; nothing without lists.
+    pub(super) lists_end: Option<Timestamp>,
     /// Changes whenever an anchor or a revocation list does.
     pub(super) digest: Vec<u8>,
 }
