@@ -72,7 +72,9 @@ fn a_good_response_is_noted_with_its_times() {
         assert_eq!(ocsp["status"], "good");
         let time = |name: &str| ocsp[name].as_str().unwrap().parse::<Timestamp>().unwrap();
         let [this, next] = ["this_update", "next_update"].map(time);
-        assert_eq!(next.duration_since(this), SignedDuration::from_hours(24));
+        // `openssl ocsp` asks for the time twice, and a second may begin in between.
+        let beyond = next.duration_since(this) - SignedDuration::from_hours(24);
+        assert!((0..=2).contains(&beyond.as_secs()), "{this} {next}");
         assert!(ocsp["problem"].is_null());
         let ended = get(&peer.url("/"), &pki.ca(), &["-v", "--require-revocation"]);
         let said = ended.expect_success().stderr;

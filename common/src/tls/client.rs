@@ -212,13 +212,13 @@ impl TlsBuilder<ClientEnd> {
         if *accept_any_certificate {
             context.set_verify(SslVerifyMode::NONE);
         } else {
-            let trust = trust.load()?;
+            let trust = trust.load_under(self.policy)?;
             lists_end = trust.lists_end;
             context.set_cert_store(trust.store.build());
             context.set_verify(SslVerifyMode::PEER);
         }
         crate::ffi::set_default_read_buffer(&mut context, BULK);
-        revocation::install(&mut context)?;
+        revocation::install(&mut context, self.policy)?;
         let resumption = match require_revocation {
             true => None,
             false => Some(Resumption::install(&mut context, lists_end)?),

@@ -98,6 +98,15 @@ pub enum ConfigError {
         /// The names of what is missing.
         missing: Vec<&'static str>,
     },
+    /// A revocation list proves nothing under the policy.
+    RevocationList {
+        /// The file.
+        path: PathBuf,
+        /// The policy.
+        policy: Policy,
+        /// What is wrong with it, and what is allowed.
+        reason: String,
+    },
     /// A file cannot be the key of session tickets.
     TicketKey {
         /// The file.
@@ -232,6 +241,15 @@ impl ConfigError {
             .remedy("use another --policy, or a build with another OpenSSL (--features vendored)")
             .detail("policy", policy.name())
             .detail("missing", missing.clone()),
+            Self::RevocationList { path, policy, reason } => {
+                let path = path.display();
+                let message = format!("the revocation list {path} proves nothing");
+                new("revocation-list", message)
+                    .explain(format!("{reason} (policy: {policy})"))
+                    .remedy("its authority must sign it with another digest: get a new list")
+                    .detail("file", path.to_string())
+                    .detail("policy", policy.name())
+            }
             Self::TicketKey { path, reason } => {
                 let path = path.display();
                 new("ticket-key", format!("{path} is no ticket key"))

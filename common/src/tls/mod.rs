@@ -30,6 +30,7 @@ mod resume;
 mod revocation;
 mod server;
 mod session;
+mod signed;
 mod socket;
 mod staple;
 mod stapled;

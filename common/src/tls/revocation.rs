@@ -19,6 +19,7 @@
 //! where the status must be proved, nothing is resumed.
 
 use super::ocsp::{self, Finding, Problem, Reading};
+use super::policy::{Parameters, Policy};
 use super::stapled::{self, Staple};
 use super::verify::{Verdict, VerdictSlot};
 use crate::ffi::OcspResult;
@@ -29,9 +30,9 @@ use openssl::ssl::{SslContextBuilder, SslRef, StatusType};
 use openssl::x509::{X509, X509Ref};
 
 /// Sees to it that responses to a client's handshakes are looked at.
-pub(super) fn install(context: &mut SslContextBuilder) -> Result<(), ErrorStack> {
+pub(super) fn install(context: &mut SslContextBuilder, policy: Policy) -> Result<(), ErrorStack> {
     stapled::index()?;
-    context.set_status_callback(|ssl| Ok(check(ssl)))
+    context.set_status_callback(move |ssl| Ok(check(ssl, policy.parameters())))
 }
 
 /// Asks for a status in a client's handshake, and says what depends on it.
@@ -46,7 +47,7 @@ pub(super) fn ask(
 }
 
 /// Runs inside OpenSSL, also where no response came: must not panic.
-fn check(ssl: &mut SslRef) -> bool {
+fn check(ssl: &mut SslRef, parameters: &Parameters) -> bool {
     let Ok(index) = stapled::index() else { return false };
     // TLS 1.3 comes here on a resumed session, too.
     if ssl.session_reused() {
@@ -55,7 +56,7 @@ fn check(ssl: &mut SslRef) -> bool {
     let Some(staple) = ssl.ex_data(index) else { return false };
     let (verdict, required) = (staple.verdict.clone(), staple.required);
     let Some(leaf) = ssl.peer_certificate() else { return false };
-    let reading = ssl.ocsp_status().map(|der| read(ssl, der, &leaf, verdict.is_some()));
+    let reading = ssl.ocsp_status().map(|der| read(ssl, der, &leaf, parameters, verdict.is_some()));
     let refusal = match &reading {
         // A leaf that the user trusts by itself has nobody above it who could revoke it (RFC 5280 section
         // 6.1: an anchor is an input). That is no proof of anything, either.
@@ -76,11 +77,11 @@ fn check(ssl: &mut SslRef) -> bool {
     }
 }
 
-fn read(ssl: &SslRef, der: &[u8], leaf: &X509, verified: bool) -> Reading {
+fn read(ssl: &SslRef, der: &[u8], leaf: &X509, parameters: &Parameters, verified: bool) -> Reading {
     let chain = if verified { ssl.verified_chain() } else { ssl.peer_cert_chain() };
     let above = chain.into_iter().flatten().skip(1);
     match ocsp::issuer_of(leaf, above) {
-        Some(issuer) => ocsp::read(der, leaf, issuer, Timestamp::now()),
+        Some(issuer) => ocsp::read(der, leaf, issuer, parameters, Timestamp::now()),
         None => Reading::failed(Problem::NoIssuer),
     }
 }

@@ -234,7 +234,7 @@ impl TlsBuilder<ServerEnd> {
         for path in ocsp_issuers.iter().filter(|_| !ocsp_responses.is_empty()) {
             issuers.extend(staple::issuers(path)?);
         }
-        staple::install(&mut context, ocsp_responses, &identities, &issuers)?;
+        staple::install(&mut context, ocsp_responses, &identities, &issuers, self.policy)?;
         context.set_alpn_select_callback(|_, offered| {
             select_next_proto(SERVER_ALPN, offered).ok_or(AlpnError::ALERT_FATAL)
         });
@@ -267,7 +267,7 @@ impl TlsBuilder<ServerEnd> {
                          the system's store would admit anybody's",
                     ));
                 }
-                let trust = client_trust.load()?;
+                let trust = client_trust.load_under(self.policy)?;
                 binding.add("trust", &trust.digest)?;
                 for pin in client_trust.pins() {
                     binding.add("pin", pin.as_bytes())?;
