@@ -342,3 +342,29 @@ fn a_server_that_requires_proof_of_its_clients_resumes_nothing() {
         assert_eq!(said.contains("Reused, TLSv1.2"), resumed, "{said}");
     }
 }
+
+#[test]
+fn a_list_with_a_weak_signature_is_3_on_both_ends_and_so_is_one_that_the_policy_does_not_allow() {
+    let pki = Pki::new();
+    let server = pki.server();
+    let peer = SealpairServer::start(|builder| builder.identity(&server).file("a", "hello"));
+    let client = |list: &Path, policy: &str| {
+        let list = list.to_str().unwrap();
+        get(&peer.url("/a"), &pki.ca(), &["--crl", list, "--policy", policy])
+    };
+    for digest in ["sha1", "md5"] {
+        let list = pki.crl_signed_with(digest, &[]);
+        let words = [list.to_str().unwrap(), "proves nothing", &digest.to_uppercase()];
+        explained(&client(&list, "intermediate").expect_code(3), &words);
+        let start = SealpairServer::builder().identity(&server).client_auth("required", &pki.ca());
+        let (ended, _) = start.arg("--crl").arg(&list).refused();
+        assert_eq!(ended.code(), Some(3), "{ended}");
+        for word in words {
+            assert!(ended.stderr.contains(word), "`{word}` is missing: {ended}");
+        }
+    }
+    let list = pki.crl_signed_with("sha256", &[]);
+    client(&list, "intermediate").expect_success();
+    let words = ["SHA256", "allows SHA384, SHA512", "policy: cnsa1"];
+    explained(&client(&list, "cnsa1").expect_code(3), &words);
+}

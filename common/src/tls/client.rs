@@ -213,7 +213,7 @@ impl TlsBuilder<ClientEnd> {
             context.set_verify(SslVerifyMode::NONE);
         } else {
             let trust = trust.load_under(self.policy)?;
-            lists_end = trust.lists_end;
+            lists_end = trust.list_ends.iter().map(|(_, ends)| *ends).min();
             context.set_cert_store(trust.store.build());
             context.set_verify(SslVerifyMode::PEER);
         }

@@ -4,6 +4,7 @@
 //! name the file, and never what is in a key or a passphrase.
 
 use super::fips::FipsError;
+use super::fitness::{NOT_FOR_CLIENTS, NOT_FOR_SERVERS};
 use super::policy::Policy;
 use crate::exit::Exit;
 use crate::report::Report;
@@ -180,7 +181,16 @@ impl ConfigError {
                 let path = certificate.display();
                 new("key-not-allowed", format!("the policy {policy} does not allow {path}"))
                     .explain(reason.clone())
-                    .remedy("use a certificate that it allows, or another --policy")
+                    .remedy(match reason.as_str() {
+                        // Of every policy.
+                        NOT_FOR_SERVERS => {
+                            "use another: `sealpair cert issue` makes it without --client"
+                        }
+                        NOT_FOR_CLIENTS => {
+                            "use another: `sealpair cert issue` makes it with --client"
+                        }
+                        _ => "use a certificate that it allows, or another --policy",
+                    })
                     .detail("file", path.to_string())
                     .detail("policy", policy.name())
             }

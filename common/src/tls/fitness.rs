@@ -17,6 +17,13 @@ const ML_DSA: [(KeyType, &str); 3] = [
     (KeyType::ML_DSA_87, "ML-DSA-87"),
 ];
 
+/// Why a server does not load a certificate that is not for servers.
+pub(super) const NOT_FOR_SERVERS: &str =
+    "its extended key usage is not server authentication: every peer would refuse it";
+/// Why a client does not load a certificate that is not for clients.
+pub(super) const NOT_FOR_CLIENTS: &str =
+    "its extended key usage is not client authentication: every peer would refuse it";
+
 impl Parameters {
     /// Whether an end's own certificate may have this key.
     ///
@@ -105,15 +112,13 @@ impl Parameters {
 ///
 /// What it is not for.
 pub(super) fn check_purpose(certificate: &X509Ref, owner: Side) -> Result<(), String> {
-    let (server, purpose) = match owner {
-        Side::Server => (true, "server authentication"),
-        Side::Client => (false, "client authentication"),
+    let (server, reason) = match owner {
+        Side::Server => (true, NOT_FOR_SERVERS),
+        Side::Client => (false, NOT_FOR_CLIENTS),
     };
     match ffi::is_for_purpose(certificate, server) {
         true => Ok(()),
-        false => {
-            Err(format!("its key usage does not include {purpose}: every peer would refuse it"))
-        }
+        false => Err(reason.to_owned()),
     }
 }
 

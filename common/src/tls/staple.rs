@@ -73,8 +73,8 @@ struct Withdrawn {
 }
 
 /// The responses of one context.
-#[derive(Debug)]
-struct Staples(Vec<Watched<Content>>);
+#[derive(Clone, Debug, Default)]
+pub(super) struct Staples(Arc<[Watched<Content>]>);
 
 /// Reads the responses and sees to it that they are stapled. `issuers` are certificates among which the
 /// issuers of the server's own are looked for, besides those that come with these, and the system's.
@@ -88,7 +88,7 @@ pub(super) fn install(
     identities: &[Identity],
     issuers: &[X509],
     policy: Policy,
-) -> Result<(), ConfigError> {
+) -> Result<Staples, ConfigError> {
     let parameters = policy.parameters();
     let subjects: Arc<[Subject]> = match files {
         [] => Arc::default(),
@@ -107,13 +107,13 @@ pub(super) fn install(
             }
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let staples = Staples(staples);
+    let staples = Staples(staples.into());
     staples.announce(identities);
-    if staples.0.is_empty() {
-        return Ok(());
+    if !staples.0.is_empty() {
+        let staples = staples.clone();
+        context.set_status_callback(move |ssl| Ok(staples.staple(ssl)))?;
     }
-    context.set_status_callback(move |ssl| Ok(staples.staple(ssl)))?;
-    Ok(())
+    Ok(staples)
 }
 
 /// The certificates of a PEM file, among which an issuer may be.
@@ -141,6 +141,15 @@ impl Staples {
                 );
             }
         }
+    }
+
+    /// When each response is, or was, stapled for the last time. Not those of withdrawn certificates.
+    pub(super) fn ends(&self) -> Vec<(PathBuf, Timestamp)> {
+        let ends = self.0.iter().filter_map(|file| match &*file.current() {
+            Content::Good(response) => Some((file.path().to_owned(), response.ends)),
+            Content::Withdrawn(_) => None,
+        });
+        ends.collect()
     }
 
     /// Runs inside OpenSSL when a client asks for a status, after the certificate has been chosen: must not

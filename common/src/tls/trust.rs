@@ -109,7 +109,7 @@ impl Trust {
         for path in &self.files {
             anchors.extend(certificates(path)?);
         }
-        let mut lists_end = None;
+        let mut list_ends = Vec::new();
         let mut digest = Digest::new()?;
         let mut store = X509StoreBuilder::new()?;
         if self.is_system() {
@@ -132,14 +132,14 @@ impl Trust {
             for list in &lists {
                 check_signature(path, list, policy)?;
                 warn_if_ended(path, list);
-                let end = list.next_update().and_then(instant);
-                lists_end = lists_end.into_iter().chain(end).min();
                 crate::ffi::add_crl(&mut store, list)?;
             }
+            let ends = lists.iter().filter_map(|list| list.next_update().and_then(instant)).min();
+            list_ends.extend(ends.map(|ends| (path.clone(), ends)));
             flags |= X509VerifyFlags::CRL_CHECK | X509VerifyFlags::CRL_CHECK_ALL;
         }
         store.set_flags(flags)?;
-        Ok(LoadedTrust { store, anchors, lists_end, digest: digest.finish()? })
+        Ok(LoadedTrust { store, anchors, list_ends, digest: digest.finish()? })
     }
 }
 
@@ -147,8 +147,8 @@ impl Trust {
 pub(super) struct LoadedTrust {
     pub(super) store: X509StoreBuilder,
     pub(super) anchors: Vec<X509>,
-    /// When the first of the revocation lists ends; nothing without lists.
-    pub(super) lists_end: Option<Timestamp>,
+    /// When the first list of each file of revocation lists ends. Not those that do not say.
+    pub(super) list_ends: Vec<(PathBuf, Timestamp)>,
     /// Changes whenever an anchor or a revocation list does.
     pub(super) digest: Vec<u8>,
 }
