@@ -11,6 +11,7 @@
 
 mod histogram;
 mod process;
+mod revocation;
 mod text;
 
 pub use histogram::{HANDSHAKE_BUCKETS, Histogram, REQUEST_BUCKETS};
@@ -141,6 +142,8 @@ pub struct Metrics {
     pub(crate) access_log_failures: Counter,
     /// Asked for by a scrape and set by a reload: nothing in the path of a request.
     certificates: Mutex<Vec<Certificate>>,
+    /// Asked when the lists and responses end: responses are read again.
+    tls: Mutex<Option<ServerTls>>,
     policy: Mutex<Option<&'static str>>,
     fips: Mutex<Option<ModuleName>>,
 }
@@ -174,6 +177,7 @@ impl Metrics {
             access_log_dropped: Counter::default(),
             access_log_failures: Counter::default(),
             certificates: Mutex::default(),
+            tls: Mutex::default(),
             policy: Mutex::default(),
             fips: Mutex::default(),
         }
@@ -264,6 +268,7 @@ impl Metrics {
             })
         });
         *self.certificates.lock().unwrap_or_else(PoisonError::into_inner) = certificates.collect();
+        *self.tls.lock().unwrap_or_else(PoisonError::into_inner) = Some(tls.clone());
         *self.policy.lock().unwrap_or_else(PoisonError::into_inner) = Some(tls.policy().name());
         *self.fips.lock().unwrap_or_else(PoisonError::into_inner) = tls.module().map(Module::name);
     }
@@ -276,6 +281,8 @@ impl Metrics {
         self.render_requests(&mut text);
         self.render_access_log(&mut text);
         self.render_certificates(&mut text);
+        let tls = self.tls.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        revocation::render(&mut text, tls.as_ref());
         text.into_string()
     }
 
@@ -362,7 +369,8 @@ impl Metrics {
         text.family(
             "sealpair_tls_handshake_failures_total",
             Kind::Counter,
-            "TLS handshakes that failed, by reason.",
+            "TLS handshakes that failed, by reason; client_certificate_refused: by a client that \
+             refused this server's certificate.",
         );
         for (kind, count) in Reason::KINDS.iter().zip(&self.handshakes_failed) {
             text.sample(&[("reason", &kind.replace('-', "_"))], count.value());

@@ -173,12 +173,17 @@ impl Pki {
 
     /// A revocation list of this authority that revokes these certificates, perhaps none.
     pub fn crl(&self, revoked: &[&Credentials]) -> PathBuf {
+        self.crl_signed_with("sha256", revoked)
+    }
+
+    /// The same, signed with this digest.
+    pub fn crl_signed_with(&self, digest: &str, revoked: &[&Credentials]) -> PathBuf {
         let crl = self.path(".crl");
         let index = local(&self.write(".index", "")).to_owned();
         let config = self.write(
             ".cnf",
             format!(
-                "[ca]\ndefault_ca = it\n[it]\ndatabase = {index}\ndefault_md = sha256\n\
+                "[ca]\ndefault_ca = it\n[it]\ndatabase = {index}\ndefault_md = {digest}\n\
                  default_crl_days = 30\ncertificate = ca.pem\nprivate_key = ca.key\n",
             ),
         );

@@ -235,3 +235,18 @@ fn the_platforms_tls_does_the_same_with_fewer_words() {
     let with = ["--cert", pair[0], "--key", pair[1]];
     assert_eq!(platform(&mutual.url("/a"), &pki.ca(), &with).expect_success().stdout, b"hello");
 }
+
+#[test]
+fn a_certificate_for_the_other_end_is_3_and_says_how_to_issue_the_right_one() {
+    let pki = Pki::new();
+    let start = SealpairServer::builder().identity(&pki.client("alice"));
+    let (ended, _) = start.refused();
+    assert_eq!(ended.code(), Some(3), "{ended}");
+    let words = ["extended key usage is not server authentication", "without --client"];
+    assert!(words.iter().all(|word| ended.stderr.contains(word)), "{ended}");
+    let other = pki.server();
+    let run = Run::of("sealpair").args(["get", "https://localhost:1/", "--cert"]).arg(&other.cert);
+    let ended = run.arg("--key").arg(&other.key).arg("--ca").arg(pki.ca()).run().expect_code(3);
+    let words = ["extended key usage is not client authentication", "with --client"];
+    assert!(words.iter().all(|word| ended.stderr.contains(word)), "{ended}");
+}

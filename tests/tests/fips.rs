@@ -273,6 +273,42 @@ fn certificates_may_not_be_left_unverified() {
 }
 
 #[test]
+fn a_pkcs12_file_is_not_made_with_a_module_and_that_is_3() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    sealpair().args(["cert", "init", "--dir"]).arg(directory.path()).run().expect_success();
+    fs::write(path("pass"), "long enough to be one\n").unwrap();
+    let issue = || {
+        let run = sealpair().args(["cert", "issue", "localhost", "--ca"]).arg(path("ca.pem"));
+        run.arg("--ca-key").arg(path("ca.key")).arg("--out").arg(path("server"))
+    };
+    let run = issue().arg("--pkcs12").arg(path("server.p12"));
+    let ended = run.arg("--pkcs12-pass-file").arg(path("pass")).run().expect_code(3);
+    assert!(ended.stderr.contains("not possible with a FIPS module"), "{ended}");
+    assert!(ended.stderr.contains("Leave out --pkcs12"), "{ended}");
+    issue().run().expect_success();
+}
+
+#[test]
+fn an_rsa_authority_is_good_for_cnsa1() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let cert = |arguments: &[&str]| Run::of("sealpair").arg("cert").args(arguments);
+    let init = cert(&["init", "--key-type", "rsa3072", "--dir"]).arg(directory.path());
+    init.run().expect_success();
+    let issue = cert(&["issue", "localhost", "--key-type", "p384", "--ca"]).arg(path("ca.pem"));
+    let issue = issue.arg("--ca-key").arg(path("ca.key")).arg("--out").arg(path("server"));
+    issue.run().expect_success();
+    let (cert, key, ca) = (path("server.pem"), path("server.key"), path("ca.pem"));
+    let credentials = sealpair_tests::Credentials { cert, key, ca };
+    let server = SealpairServer::start(|server| {
+        server.identity(&credentials).args(["--policy", "cnsa1"]).file("a", "A")
+    });
+    let get = Run::of("sealpair").args(["get", &server.url("/a"), "--policy", "cnsa1", "--ca"]);
+    get.arg(&credentials.ca).run().expect_success();
+}
+
+#[test]
 fn fips_shows_the_module_and_what_it_was_proved_by() {
     let shown = sealpair().args(["fips", "--json", "--require"]).run().expect_success().json();
     assert_eq!(shown["schema"], "sealpair.fips/1");

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use rustix::process::Signal;
+use sealpair_tests::pki::days;
 use sealpair_tests::{
     Pki, RawClient, Run, SealpairServer, ServerBuilder, curl, peers, settles, settles_at,
 };
@@ -50,7 +51,13 @@ fn server(configure: impl FnOnce(ServerBuilder) -> ServerBuilder) -> SealpairSer
 
 #[test]
 fn promtool_finds_nothing_to_say() {
-    let server = server(|server| server);
+    let pki = Pki::new();
+    let credentials = pki.with_issuer(&pki.server());
+    let server = server(|server| {
+        let server = server.identity(&credentials).client_auth("optional", &pki.ca());
+        let server = server.arg("--crl").arg(pki.crl(&[]));
+        server.arg("--ocsp-response").arg(pki.ocsp(&credentials).file())
+    });
     // Something in every family.
     server.curl_get("/a");
     assert_eq!(server.curl_status("/nothing", &[]), 404);
@@ -126,6 +133,38 @@ fn certificates_say_when_they_end() {
     });
     let (_, text) = ask(&server, "/metrics");
     assert!(family(&text, "sealpair_certificate_expires_in_seconds")[0] < 0.0);
+}
+
+#[test]
+fn revocation_lists_and_responses_say_when_they_end() {
+    const LIST: &str = "sealpair_crl_next_update_timestamp_seconds";
+    const RESPONSE: &str = "sealpair_ocsp_next_update_timestamp_seconds";
+    let pki = Pki::new();
+    let credentials = pki.with_issuer(&pki.server());
+    let whole = |at: i64| days(at).as_second();
+    let ends = |at: i64| jiff::Timestamp::from_second(at).unwrap();
+    let (first, second) = (whole(1), whole(2));
+    let order = || pki.ocsp(&credentials);
+    let response = pki.write(".ocsp", order().dated(days(-1), ends(first)));
+    let list = pki.crl(&[]);
+    let server = server(|server| {
+        let server = server.identity(&credentials).client_auth("optional", &pki.ca());
+        server.arg("--crl").arg(&list).arg("--ocsp-response").arg(&response)
+    });
+    let value = |name: &str, file: &Path| {
+        let (_, text) = ask(&server, "/metrics");
+        let sample = format!("{name}{{file=\"{}\"}} ", file.display());
+        let value = text.lines().find_map(|line| line.strip_prefix(&sample))?;
+        Some(value.parse::<f64>().unwrap())
+    };
+    // Lists are made for 30 days.
+    assert!((value(LIST, &list).unwrap() - whole(30) as f64).abs() < 60.0);
+    assert_eq!(value(RESPONSE, &response), Some(first as f64));
+    let replace = |bytes: Vec<u8>| fs::rename(pki.write(".new", bytes), &response).unwrap();
+    replace(order().dated(days(-1), ends(second)));
+    settles("it is read again", || value(RESPONSE, &response) == Some(second as f64));
+    replace(order().revoked().der());
+    settles("a withdrawn certificate has none", || value(RESPONSE, &response).is_none());
 }
 
 #[test]

@@ -197,7 +197,7 @@ fn this_update(server: &SealpairServer, ca: &Path) -> Option<Timestamp> {
 }
 
 #[test]
-fn a_response_that_is_replaced_is_read_again_and_a_bad_one_changes_nothing() {
+fn a_response_that_is_replaced_is_read_again_and_an_unusable_one_changes_nothing() {
     let pki = Pki::new();
     let credentials = pki.with_issuer(&pki.server());
     let whole = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap();
@@ -209,12 +209,54 @@ fn a_response_that_is_replaced_is_read_again_and_a_bad_one_changes_nothing() {
     assert_eq!(now(), Some(first));
     replace(pki.ocsp(&credentials).dated(second, days(1)));
     settles("the new one is stapled", || now() == Some(second));
-    replace(pki.ocsp(&credentials).revoked().der());
-    settles("the log says what is wrong", || {
-        assert_eq!(now(), Some(second));
-        server.log().contains("what was read before is kept")
-    });
-    assert!(server.log().contains("is revoked since 2024"), "{}", server.log());
+    let foreign = Pki::new();
+    let foreign_ca = Credentials { cert: foreign.ca(), key: foreign.ca_key(), ca: foreign.ca() };
+    for (number, bad) in [
+        malformed(),
+        pki.ocsp(&pki.server()).der(),
+        pki.ocsp(&credentials).revoked().signed_by(&foreign_ca).der(),
+        pki.ocsp(&credentials).revoked().with("-rmd sha1").der(),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        replace(bad);
+        settles("the log says what is wrong", || {
+            assert_eq!(now(), Some(second));
+            server.log().matches("what was read before is kept").count() == number + 1
+        });
+    }
+}
+
+#[test]
+fn a_response_that_withdraws_the_certificate_ends_the_stapling_of_the_good_one_at_once() {
+    let pki = Pki::new();
+    let credentials = pki.with_issuer(&pki.server());
+    let good = || pki.ocsp(&credentials).der();
+    for (bad, words) in [
+        (pki.ocsp(&credentials).revoked().der(), "is revoked since 2024"),
+        (pki.ocsp(&credentials).unknown().der(), "does not know the certificate"),
+    ] {
+        let file = pki.write(".ocsp", good());
+        let replace = |bytes: Vec<u8>| fs::rename(pki.write(".new", bytes), &file).unwrap();
+        let server = stapling(&credentials, &file);
+        let stapled = || this_update(&server, &pki.ca()).is_some();
+        assert!(stapled());
+        replace(bad);
+        settles("nothing is stapled", || !stapled());
+        // Not even the good one, once what replaces the bad one cannot be used.
+        replace(malformed());
+        settles("the log says so", || {
+            assert!(!stapled());
+            server.log().contains("what was read before is kept")
+        });
+        let log = server.log();
+        let errors: Vec<_> = log.lines().filter(|line| line.contains("ERROR")).collect();
+        assert_eq!(errors.len(), 1, "{log}");
+        assert!(errors[0].contains(words) && errors[0].contains("get another"), "{log}");
+        replace(good());
+        settles("a good one is stapled again", stapled);
+    }
 }
 
 #[test]
@@ -266,8 +308,16 @@ fn the_script_of_the_documentation_fetches_what_the_server_staples() {
     *answer.lock().unwrap() = TRY_LATER.to_vec();
     assert_ne!(fetch().code(), Some(0));
     assert!(!file.exists());
+    // Nor is what says anything else than good a success, and cron has something to mail.
+    for bad in [pki.ocsp(&server).revoked().der(), pki.ocsp(&server).unknown().der()] {
+        *answer.lock().unwrap() = bad;
+        let ended = fetch();
+        assert_ne!(ended.code(), Some(0), "{ended}");
+        assert!(ended.stderr.contains("not good"), "{ended}");
+    }
     *answer.lock().unwrap() = pki.ocsp(&server).der();
-    fetch().expect_success();
+    let ended = fetch().expect_success();
+    assert!(ended.stdout.is_empty() && ended.stderr.is_empty(), "{ended}");
     let ours = stapling(&pki.with_issuer(&server), &file);
     get(&ours.url("/a"), &pki.ca(), &["--require-revocation"]).expect_success();
 }

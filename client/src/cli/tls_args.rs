@@ -46,7 +46,8 @@ pub(crate) struct TlsArgs {
     #[arg(long)]
     fips: bool,
 
-    /// Revocation list, in PEM (repeatable); every certificate then needs one of its issuer
+    /// Revocation list, in PEM (repeatable), read once at the start; every certificate then needs one
+    /// of its issuer
     #[arg(long, value_name = "FILE")]
     crl: Vec<PathBuf>,
 

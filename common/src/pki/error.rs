@@ -29,6 +29,11 @@ pub enum PkiError {
         /// OpenSSL's reasons.
         source: ErrorStack,
     },
+    /// A PKCS#12 file cannot be made, because a FIPS module does all cryptography.
+    Pkcs12UnderFips {
+        /// OpenSSL's reasons.
+        source: ErrorStack,
+    },
     /// The private key is encrypted; an authority's key has to be in the clear.
     EncryptedKey {
         /// The key file.
@@ -131,6 +136,11 @@ impl PkiError {
                 "With a FIPS provider, choose an approved algorithm; otherwise check the OpenSSL \
                  installation with `openssl version -a`.",
             ),
+            Self::Pkcs12UnderFips { .. } => report
+                .explain("Its integrity hangs on a key derivation that is not approved.")
+                .remedy(
+                    "Leave out --pkcs12, or make the file elsewhere with `openssl pkcs12 -export`.",
+                ),
             Self::EncryptedKey { path } => {
                 report.explain("Nobody can be asked for a passphrase here.").remedy(format!(
                     "Decrypt it with `openssl pkey -in {}` into a file of mode 0600.",
@@ -203,6 +213,7 @@ impl PkiError {
             | Self::NotAuthority { .. }
             | Self::Parse { .. }
             | Self::Passphrase { .. }
+            | Self::Pkcs12UnderFips { .. }
             | Self::Read { .. }
             | Self::Unavailable { .. } => Exit::Configuration,
             Self::Write { .. } => Exit::LocalIo,
@@ -222,6 +233,7 @@ impl PkiError {
             Self::NotAuthority { .. } => "not-an-authority",
             Self::Parse { .. } => "unreadable-contents",
             Self::Passphrase { .. } => "passphrase",
+            Self::Pkcs12UnderFips { .. } => "pkcs12-under-fips",
             Self::Read { .. } => "file-read",
             Self::SamePath { .. } => "same-path",
             Self::Text { .. } => "invalid-text",
@@ -237,6 +249,7 @@ impl PkiError {
             Self::AuthorityEnded { .. }
             | Self::Crypto { .. }
             | Self::Name { .. }
+            | Self::Pkcs12UnderFips { .. }
             | Self::Text { .. }
             | Self::Unavailable { .. }
             | Self::Validity { .. } => None,
@@ -278,6 +291,9 @@ impl PkiError {
             Self::Passphrase { path } => {
                 format!("{} cannot be opened with this passphrase", path.display())
             }
+            Self::Pkcs12UnderFips { .. } => {
+                "a PKCS#12 file is not possible with a FIPS module".to_owned()
+            }
             Self::Read { path, .. } => format!("cannot read {}", path.display()),
             Self::SamePath { path } => format!("{} is used twice", path.display()),
             Self::Text { what } => format!("{what} cannot be used"),
@@ -299,7 +315,9 @@ impl fmt::Display for PkiError {
 impl std::error::Error for PkiError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Crypto { source, .. } | Self::Unavailable { source, .. } => Some(source),
+            Self::Crypto { source, .. }
+            | Self::Pkcs12UnderFips { source }
+            | Self::Unavailable { source, .. } => Some(source),
             Self::Parse { source, .. } => source.as_ref().map(|source| source as _),
             Self::Read { source, .. } | Self::Write { source, .. } => Some(source),
             Self::AuthorityEnded { .. }

@@ -6,6 +6,7 @@ use super::files::{Output, Overwrite, write_together};
 use super::name::{COMMON_NAME_MAX, LeafName, Usage};
 use super::template::{self, CLOCK_SKEW};
 use super::{CertificateFacts, Passphrase, PkiError};
+use crate::ffi::provider::are_fips_properties_enabled;
 use jiff::{SignedDuration, Timestamp};
 use openssl::error::ErrorStack;
 use openssl::pkcs12::Pkcs12;
@@ -306,7 +307,10 @@ impl Issued {
                 .build2(passphrase.as_str())?
                 .to_der()
         })()
-        .map_err(crypto("making a PKCS#12 file"))
+        .map_err(|source| match are_fips_properties_enabled() {
+            true => PkiError::Pkcs12UnderFips { source },
+            false => crypto("making a PKCS#12 file")(source),
+        })
     }
 
     /// Writes the private key (mode 0600) and the certificates (mode 0644), both or none.

@@ -75,8 +75,8 @@ pub(super) fn sign(
     }
 }
 
-/// The digest to sign with: as strong as the key, so SHA-256 for P-256 and RSA, SHA-384 for P-384. None
-/// for ML-DSA, which signs the message itself (RFC 9881, section 3).
+/// The digest to sign with: as strong as the key, so SHA-256 for P-256 and RSA below 3072 bits, SHA-384 for
+/// P-384 and larger RSA keys, SHA-512 for P-521. None for ML-DSA, which signs the message itself (RFC 9881, section 3).
 fn digest(key: &PKeyRef<Private>) -> Option<MessageDigest> {
     if is_ml_dsa(key) {
         return None;
@@ -84,6 +84,8 @@ fn digest(key: &PKeyRef<Private>) -> Option<MessageDigest> {
     Some(match (key.id(), key.bits()) {
         (Id::EC, 257..=384) => MessageDigest::sha384(),
         (Id::EC, 385..) => MessageDigest::sha512(),
+        // 128 bits; RFC 8603 demands SHA-384 or SHA-512.
+        (Id::RSA, 3072..) => MessageDigest::sha384(),
         _ => MessageDigest::sha256(),
     })
 }

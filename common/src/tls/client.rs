@@ -209,17 +209,20 @@ impl TlsBuilder<ClientEnd> {
         }
         let (mut context, demands, _) = self.context(SslMethod::tls_client(), Side::Client)?;
         context.set_alpn_protos(ALPN)?;
+        let mut lists_end = None;
         if *accept_any_certificate {
             context.set_verify(SslVerifyMode::NONE);
         } else {
-            context.set_cert_store(trust.load()?.store.build());
+            let trust = trust.load_under(self.policy)?;
+            lists_end = trust.list_ends.iter().map(|(_, ends)| *ends).min();
+            context.set_cert_store(trust.store.build());
             context.set_verify(SslVerifyMode::PEER);
         }
         crate::ffi::set_default_read_buffer(&mut context, BULK);
-        revocation::install(&mut context)?;
+        revocation::install(&mut context, self.policy)?;
         let resumption = match require_revocation {
             true => None,
-            false => Some(Resumption::install(&mut context)?),
+            false => Some(Resumption::install(&mut context, lists_end)?),
         };
         let rules = Rules {
             fitness: Fitness::new(self.policy, demands.module().is_some()),

@@ -4,6 +4,7 @@
 //! name the file, and never what is in a key or a passphrase.
 
 use super::fips::FipsError;
+use super::fitness::{NOT_FOR_CLIENTS, NOT_FOR_SERVERS};
 use super::policy::Policy;
 use crate::exit::Exit;
 use crate::report::Report;
@@ -98,6 +99,15 @@ pub enum ConfigError {
         /// The names of what is missing.
         missing: Vec<&'static str>,
     },
+    /// A revocation list proves nothing under the policy.
+    RevocationList {
+        /// The file.
+        path: PathBuf,
+        /// The policy.
+        policy: Policy,
+        /// What is wrong with it, and what is allowed.
+        reason: String,
+    },
     /// A file cannot be the key of session tickets.
     TicketKey {
         /// The file.
@@ -171,7 +181,16 @@ impl ConfigError {
                 let path = certificate.display();
                 new("key-not-allowed", format!("the policy {policy} does not allow {path}"))
                     .explain(reason.clone())
-                    .remedy("use a certificate that it allows, or another --policy")
+                    .remedy(match reason.as_str() {
+                        // Of every policy.
+                        NOT_FOR_SERVERS => {
+                            "use another: `sealpair cert issue` makes it without --client"
+                        }
+                        NOT_FOR_CLIENTS => {
+                            "use another: `sealpair cert issue` makes it with --client"
+                        }
+                        _ => "use a certificate that it allows, or another --policy",
+                    })
                     .detail("file", path.to_string())
                     .detail("policy", policy.name())
             }
@@ -243,6 +262,15 @@ impl ConfigError {
             })
             .detail("policy", policy.name())
             .detail("missing", missing.clone()),
+            Self::RevocationList { path, policy, reason } => {
+                let path = path.display();
+                let message = format!("the revocation list {path} proves nothing");
+                new("revocation-list", message)
+                    .explain(format!("{reason} (policy: {policy})"))
+                    .remedy("its authority must sign it with another digest: get a new list")
+                    .detail("file", path.to_string())
+                    .detail("policy", policy.name())
+            }
             Self::TicketKey { path, reason } => {
                 let path = path.display();
                 new("ticket-key", format!("{path} is no ticket key"))

@@ -9,7 +9,7 @@ use crate::ffi;
 use openssl::bn::BigNum;
 use openssl::nid::Nid;
 use openssl::pkey::{Id, KeyType, PKeyRef, Public};
-use openssl::x509::X509Ref;
+use openssl::x509::{X509ExtendedKeyUsage, X509KeyUsage, X509Ref};
 
 /// The parameter sets of FIPS 204.
 const ML_DSA: [(KeyType, &str); 3] = [
@@ -17,6 +17,13 @@ const ML_DSA: [(KeyType, &str); 3] = [
     (KeyType::ML_DSA_65, "ML-DSA-65"),
     (KeyType::ML_DSA_87, "ML-DSA-87"),
 ];
+
+/// Why a server does not load a certificate that is not for servers.
+pub(super) const NOT_FOR_SERVERS: &str =
+    "its extended key usage is not server authentication: every peer would refuse it";
+/// Why a client does not load a certificate that is not for clients.
+pub(super) const NOT_FOR_CLIENTS: &str =
+    "its extended key usage is not client authentication: every peer would refuse it";
 
 /// The policies that certificates must satisfy: the one that was chosen and, where a module does the work,
 /// `fips` besides.
@@ -43,6 +50,7 @@ impl Fitness {
 
     /// All rules for the own certificate of an end; `owner` is the end whose certificate it is.
     pub(super) fn check_own(self, certificate: &X509Ref, owner: Side) -> Result<(), String> {
+        check_usage(certificate, owner)?;
         self.each(|parameters| parameters.check_own(certificate, owner))
     }
 
@@ -143,15 +151,31 @@ impl Parameters {
 ///
 /// What it is not for.
 pub(super) fn check_purpose(certificate: &X509Ref, owner: Side) -> Result<(), String> {
-    let (server, purpose) = match owner {
-        Side::Server => (true, "server authentication"),
-        Side::Client => (false, "client authentication"),
+    let (server, reason) = match owner {
+        Side::Server => (true, NOT_FOR_SERVERS),
+        Side::Client => (false, NOT_FOR_CLIENTS),
     };
     match ffi::is_for_purpose(certificate, server) {
         true => Ok(()),
-        false => {
-            Err(format!("its key usage does not include {purpose}: every peer would refuse it"))
-        }
+        false => Err(reason.to_owned()),
+    }
+}
+
+/// What the standards ask of an end's certificate and OpenSSL does not: that its key signs (RFC 8446 section
+/// 4.4.2.2; no suite of ours has any other use for it), and that an extended key usage names this very
+/// purpose, and not one that a browser of the 1990s took for it.
+fn check_usage(certificate: &X509Ref, owner: Side) -> Result<(), String> {
+    let signs = |usage: X509KeyUsage| usage.contains(X509KeyUsage::DIGITAL_SIGNATURE);
+    if !certificate.key_usage().is_none_or(signs) {
+        return Err("its key usage does not include digitalSignature".to_owned());
+    }
+    let (purpose, reason) = match owner {
+        Side::Server => (X509ExtendedKeyUsage::SSL_SERVER, NOT_FOR_SERVERS),
+        Side::Client => (X509ExtendedKeyUsage::SSL_CLIENT, NOT_FOR_CLIENTS),
+    };
+    match certificate.extended_key_usage().is_none_or(|usage| usage.contains(purpose)) {
+        true => Ok(()),
+        false => Err(reason.to_owned()),
     }
 }
 

@@ -8,14 +8,15 @@
 //! fetched. The responder's own certificate is not looked up anywhere: RFC 6960 section 4.2.2.2.1 leaves
 //! that to its issuer, who gives it a short life.
 
+use super::policy::Parameters;
+use super::signed::Signature;
 use crate::ffi;
-use crate::pki::der::{self, Reader, tag};
+use crate::pki::der::{Reader, tag};
 use crate::pki::inspect;
 use jiff::{SignedDuration, Timestamp};
-use openssl::asn1::{Asn1GeneralizedTimeRef, Asn1Object};
+use openssl::asn1::Asn1GeneralizedTimeRef;
 use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
-use openssl::nid::Nid;
 use openssl::ocsp::{
     OcspBasicResponse, OcspBasicResponseRef, OcspCertId, OcspCertStatus, OcspFlag, OcspResponse,
     OcspResponseStatus, OcspRevokedStatus, OcspStatus,
@@ -145,8 +146,8 @@ pub(super) enum Problem {
     OtherCertificate,
     /// It is not signed by the certificate's issuer, nor by whom the issuer has authorised.
     Signer(String),
-    /// It is signed with a digest that is not collision-resistant.
-    WeakDigest(String),
+    /// It is signed with a digest that is not collision-resistant, or that the policy does not allow.
+    Signature(String),
     /// Its time has not come.
     NotYet(Timestamp),
     /// Its time is over.
@@ -164,7 +165,7 @@ impl fmt::Display for Problem {
             }
             Self::OtherCertificate => f.write_str("it is for another certificate"),
             Self::Signer(why) => f.write_str(why),
-            Self::WeakDigest(digest) => write!(f, "its signature uses {digest}"),
+            Self::Signature(digest) => write!(f, "its signature uses {digest}"),
             Self::NotYet(from) => write!(f, "it is of the future: its this update is {from}"),
             Self::Ended(end) => write!(f, "it has ended: a newer one was due at {end}"),
             Self::NoIssuer => f.write_str("the certificate's issuer is not known here"),
@@ -225,10 +226,17 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Reads what a response in DER says of a certificate at a time.
-pub(super) fn read(der: &[u8], leaf: &X509Ref, issuer: &X509Ref, now: Timestamp) -> Reading {
+/// Reads what a response in DER says of a certificate at a time. What says something of a
+/// certificate is signed as well as a certificate must be under the policy of these parameters.
+pub(super) fn read(
+    der: &[u8],
+    leaf: &X509Ref,
+    issuer: &X509Ref,
+    parameters: &Parameters,
+    now: Timestamp,
+) -> Reading {
     let reading = match basic(der) {
-        Ok(response) => of_basic(&response, der, leaf, issuer, now),
+        Ok(response) => of_basic(&response, der, leaf, issuer, parameters, now),
         Err(problem) => Reading::failed(problem),
     };
     // What could not be used left its reasons in the thread's queue, where the next TLS call would take
@@ -259,6 +267,7 @@ fn of_basic(
     der: &[u8],
     leaf: &X509Ref,
     issuer: &X509Ref,
+    parameters: &Parameters,
     now: Timestamp,
 ) -> Reading {
     // The digest here only names the issuer; nothing relies on its strength. SHA-1 is what RFC 5019
@@ -269,7 +278,7 @@ fn of_basic(
         return Reading::failed(Problem::OtherCertificate);
     };
     let period = Period::of(&status);
-    let finding = signed_by(response, der, issuer, now).and_then(|()| {
+    let finding = signed_by(response, der, issuer, parameters, now).and_then(|()| {
         period.ok_or(Problem::Malformed)?.check(now)?;
         Ok(match status.status {
             OcspCertStatus::GOOD => Finding::Good,
@@ -289,9 +298,11 @@ fn signed_by(
     response: &OcspBasicResponseRef,
     der: &[u8],
     issuer: &X509Ref,
+    parameters: &Parameters,
     now: Timestamp,
 ) -> Result<(), Problem> {
-    check_digest(der)?;
+    let signature = signature(der).ok_or(Problem::Malformed)?;
+    signature.check(parameters).map_err(Problem::Signature)?;
     let library = |stack: ErrorStack| Problem::Signer(stack.to_string());
     // The issuer and nobody else: it has been verified already, or is our own. What the response brings
     // along can lead to it, but is not trusted.
@@ -345,23 +356,9 @@ fn unauthorised(stack: &ErrorStack) -> String {
     format!("{NOT_ISSUER}, nor by anybody whom that issuer has authorised")
 }
 
-/// OpenSSL applies its security levels to the certificates, not to the response itself.
-fn check_digest(der: &[u8]) -> Result<(), Problem> {
-    let digest = digest(der).ok_or(Problem::Malformed)?;
-    match digest {
-        // The algorithm has its own.
-        Nid::UNDEF => Ok(()),
-        Nid::SHA256 | Nid::SHA384 | Nid::SHA512 => Ok(()),
-        Nid::SHA3_256 | Nid::SHA3_384 | Nid::SHA3_512 => Ok(()),
-        weak => Err(Problem::WeakDigest(
-            weak.long_name().map_or_else(|_| "an unknown digest".to_owned(), str::to_uppercase),
-        )),
-    }
-}
-
-/// The digest of the response's signature. Nothing when the response is not in DER, which RFC 6960 section
+/// The response's signature. Nothing when the response is not in DER, which RFC 6960 section
 /// 4.2.1 demands.
-fn digest(der: &[u8]) -> Option<Nid> {
+fn signature(der: &[u8]) -> Option<Signature> {
     let whole = Reader(der).next().filter(|whole| whole.tag == tag::SEQUENCE)?;
     // What is behind it OpenSSL would overlook, and a server would send.
     if whole.encoding.len() != der.len() {
@@ -373,21 +370,7 @@ fn digest(der: &[u8]) -> Option<Nid> {
     let _kind = bytes.read(tag::OID)?;
     let mut basic = Reader(Reader(bytes.read(tag::OCTET_STRING)?).read(tag::SEQUENCE)?);
     let _data = basic.read(tag::SEQUENCE)?;
-    let mut algorithm = Reader(basic.read(tag::SEQUENCE)?);
-    let signature = nid(algorithm.read(tag::OID)?)?;
-    if signature == Nid::RSASSAPSS {
-        // RFC 4055 section 3.1: the digest is a parameter, and SHA-1 when it is left out.
-        let mut parameters = Reader(algorithm.read(tag::SEQUENCE)?);
-        return match parameters.read(tag::CONTEXT_0) {
-            Some(hash) => nid(Reader(Reader(hash).read(tag::SEQUENCE)?).read(tag::OID)?),
-            None => Some(Nid::SHA1),
-        };
-    }
-    Some(signature.signature_algorithms().map_or(Nid::UNDEF, |algorithms| algorithms.digest))
-}
-
-fn nid(oid: &[u8]) -> Option<Nid> {
-    Asn1Object::from_str(&der::dotted(oid)?).ok().map(|object| object.nid())
+    Signature::of(basic.read(tag::SEQUENCE)?)
 }
 
 /// The certificate among these that issued the leaf: by name, and by its signature.

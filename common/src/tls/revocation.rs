@@ -1,5 +1,4 @@
-//! The client's look at the response that a server has stapled to the handshake (RFC 6066 section 8), and
-//! where both ends keep what was stapled.
+//! The client's look at the response that a server has stapled to the handshake (RFC 6066 section 8).
 //!
 //! The status is asked for in every handshake. What comes back:
 //!
@@ -19,57 +18,21 @@
 //! A resumed session brings no certificate and no status. It stands for the handshake that it comes from;
 //! where the status must be proved, nothing is resumed.
 
-use super::ocsp::{self, Finding, Problem, Reading, StapledStatus};
+use super::ocsp::{self, Finding, Problem, Reading};
+use super::policy::{Parameters, Policy};
+use super::stapled::{self, Staple};
 use super::verify::{Verdict, VerdictSlot};
 use crate::ffi::OcspResult;
 use crate::pki::inspect::must_staple;
 use jiff::Timestamp;
 use openssl::error::ErrorStack;
-use openssl::ex_data::Index;
-use openssl::ssl::{Ssl, SslContextBuilder, SslRef, StatusType};
+use openssl::ssl::{SslContextBuilder, SslRef, StatusType};
 use openssl::x509::{X509, X509Ref};
 
-/// What is known of the staple of one connection.
-#[derive(Debug, Default)]
-struct Staple {
-    /// Where a refusal goes; nothing where certificates are not verified, and nothing is refused.
-    verdict: Option<VerdictSlot>,
-    /// Whether the leaf must be proved not to be revoked, and nothing else does it.
-    required: bool,
-    stapled: Option<StapledStatus>,
-}
-
-/// Finds it where only the connection is at hand. One index for all contexts: OpenSSL never gives one back.
-fn index() -> Result<Index<Ssl, Staple>, ErrorStack> {
-    static INDEX: std::sync::OnceLock<Index<Ssl, Staple>> = std::sync::OnceLock::new();
-    match INDEX.get() {
-        Some(index) => Ok(*index),
-        None => {
-            let index = Ssl::new_ex_index::<Staple>()?;
-            Ok(*INDEX.get_or_init(|| index))
-        }
-    }
-}
-
-/// What was stapled to this connection's handshake. Nothing on a resumed session.
-pub(super) fn stapled(ssl: &SslRef) -> Option<StapledStatus> {
-    if ssl.session_reused() {
-        return None;
-    }
-    ssl.ex_data(index().ok()?)?.stapled.clone()
-}
-
-/// Notes what a server has stapled.
-pub(super) fn note(ssl: &mut SslRef, stapled: StapledStatus) {
-    if let Ok(index) = index() {
-        ssl.set_ex_data(index, Staple { stapled: Some(stapled), ..Staple::default() });
-    }
-}
-
 /// Sees to it that responses to a client's handshakes are looked at.
-pub(super) fn install(context: &mut SslContextBuilder) -> Result<(), ErrorStack> {
-    index()?;
-    context.set_status_callback(|ssl| Ok(check(ssl)))
+pub(super) fn install(context: &mut SslContextBuilder, policy: Policy) -> Result<(), ErrorStack> {
+    stapled::index()?;
+    context.set_status_callback(move |ssl| Ok(check(ssl, policy.parameters())))
 }
 
 /// Asks for a status in a client's handshake, and says what depends on it.
@@ -78,14 +41,14 @@ pub(super) fn ask(
     verdict: Option<VerdictSlot>,
     required: bool,
 ) -> Result<(), ErrorStack> {
-    let index = index()?;
-    ssl.set_ex_data(index, Staple { verdict, required, stapled: None });
+    let index = stapled::index()?;
+    ssl.set_ex_data(index, Staple { verdict, required, ..Staple::default() });
     ssl.set_status_type(StatusType::OCSP)
 }
 
 /// Runs inside OpenSSL, also where no response came: must not panic.
-fn check(ssl: &mut SslRef) -> bool {
-    let Ok(index) = index() else { return false };
+fn check(ssl: &mut SslRef, parameters: &Parameters) -> bool {
+    let Ok(index) = stapled::index() else { return false };
     // TLS 1.3 comes here on a resumed session, too.
     if ssl.session_reused() {
         return true;
@@ -93,7 +56,7 @@ fn check(ssl: &mut SslRef) -> bool {
     let Some(staple) = ssl.ex_data(index) else { return false };
     let (verdict, required) = (staple.verdict.clone(), staple.required);
     let Some(leaf) = ssl.peer_certificate() else { return false };
-    let reading = ssl.ocsp_status().map(|der| read(ssl, der, &leaf, verdict.is_some()));
+    let reading = ssl.ocsp_status().map(|der| read(ssl, der, &leaf, parameters, verdict.is_some()));
     let refusal = match &reading {
         // A leaf that the user trusts by itself has nobody above it who could revoke it (RFC 5280 section
         // 6.1: an anchor is an input). That is no proof of anything, either.
@@ -102,7 +65,9 @@ fn check(ssl: &mut SslRef) -> bool {
         None => missing(&leaf, required),
     };
     let stapled = reading.as_ref().map(Reading::facts);
-    ssl.set_ex_data(index, Staple { verdict: verdict.clone(), required, stapled });
+    // Of a certificate that is an anchor itself, nobody has looked at when it ends.
+    let ends = reading.as_ref().and_then(|reading| reading.period).map(|period| period.ends());
+    ssl.set_ex_data(index, Staple { verdict: verdict.clone(), required, stapled, ends });
     match (verdict, refusal) {
         (Some(slot), Some(verdict)) => {
             slot.set(verdict);
@@ -112,11 +77,11 @@ fn check(ssl: &mut SslRef) -> bool {
     }
 }
 
-fn read(ssl: &SslRef, der: &[u8], leaf: &X509, verified: bool) -> Reading {
+fn read(ssl: &SslRef, der: &[u8], leaf: &X509, parameters: &Parameters, verified: bool) -> Reading {
     let chain = if verified { ssl.verified_chain() } else { ssl.peer_cert_chain() };
     let above = chain.into_iter().flatten().skip(1);
     match ocsp::issuer_of(leaf, above) {
-        Some(issuer) => ocsp::read(der, leaf, issuer, Timestamp::now()),
+        Some(issuer) => ocsp::read(der, leaf, issuer, parameters, Timestamp::now()),
         None => Reading::failed(Problem::NoIssuer),
     }
 }

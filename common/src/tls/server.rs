@@ -13,11 +13,12 @@ use super::fitness::Fitness;
 use super::identity::Identity;
 use super::patience::Patience;
 use super::policy::Policy;
-use super::staple;
+use super::staple::{self, Staples};
 use super::stream::{Peer, TlsStream};
 use super::tickets::{TicketKeys, TicketSource};
 use super::trust::Trust;
 use super::verify::Rules;
+use jiff::Timestamp;
 use openssl::hash::MessageDigest;
 use openssl::ssl::{
     AlpnError, Ssl, SslContext, SslMethod, SslOptions, SslSessionCacheMode, SslVerifyMode,
@@ -73,6 +74,8 @@ struct ServerInner {
     rules: Arc<Rules>,
     identities: Vec<Identity>,
     tickets: TicketKeys,
+    crl_ends: Vec<(PathBuf, Timestamp)>,
+    staples: Staples,
 }
 
 /// What only a server is told.
@@ -110,6 +113,18 @@ impl ServerTls {
     /// The certificates that are served.
     pub fn identities(&self) -> &[Identity] {
         &self.0.identities
+    }
+
+    /// When the first revocation list in each file ends (next update), and clients are refused. A list that
+    /// does not say is left out.
+    pub fn crl_ends(&self) -> &[(PathBuf, Timestamp)] {
+        &self.0.crl_ends
+    }
+
+    /// When the OCSP response that each file holds now ends (next update), and is not stapled any more. A
+    /// file that withdraws its certificate is left out.
+    pub fn ocsp_ends(&self) -> Vec<(PathBuf, Timestamp)> {
+        self.0.staples.ends()
     }
 
     /// The keys of its session tickets: give them to the configuration that takes its place, and clients
@@ -235,7 +250,8 @@ impl TlsBuilder<ServerEnd> {
         for path in ocsp_issuers.iter().filter(|_| !ocsp_responses.is_empty()) {
             issuers.extend(staple::issuers(path)?);
         }
-        staple::install(&mut context, ocsp_responses, &identities, &issuers)?;
+        let staples =
+            staple::install(&mut context, ocsp_responses, &identities, &issuers, self.policy)?;
         context.set_alpn_select_callback(|_, offered| {
             select_next_proto(SERVER_ALPN, offered).ok_or(AlpnError::ALERT_FATAL)
         });
@@ -259,6 +275,7 @@ impl TlsBuilder<ServerEnd> {
             // other names share a key, a connection that is led astray must not be resumed.
             binding.add("certificate", &identity.certificate().digest(MessageDigest::sha256())?)?;
         }
+        let mut crl_ends = Vec::new();
         match *client_auth {
             ClientAuth::None => context.set_verify(SslVerifyMode::NONE),
             auth => {
@@ -268,12 +285,13 @@ impl TlsBuilder<ServerEnd> {
                          the system's store would admit anybody's",
                     ));
                 }
-                let trust = client_trust.load()?;
+                let trust = client_trust.load_under(self.policy)?;
                 binding.add("trust", &trust.digest)?;
                 for pin in client_trust.pins() {
                     binding.add("pin", pin.as_bytes())?;
                 }
                 context.set_client_ca_list(trust.names()?);
+                crl_ends = trust.list_ends;
                 context.set_verify_cert_store(trust.store.build())?;
                 context.set_verify(match auth {
                     ClientAuth::Required => {
@@ -311,6 +329,8 @@ impl TlsBuilder<ServerEnd> {
             rules: Arc::new(rules),
             identities,
             tickets,
+            crl_ends,
+            staples,
         })))
     }
 }

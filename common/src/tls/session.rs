@@ -4,7 +4,7 @@ use super::end::Side;
 use super::fips::{Module, ModuleName};
 use super::ocsp::StapledStatus;
 use super::registry::canonical_group;
-use super::revocation;
+use super::stapled;
 use crate::ffi::{self, SignatureNids};
 use crate::pki::CertificateFacts;
 use openssl::nid::Nid;
@@ -86,7 +86,7 @@ impl TlsSession {
                 .map(|name| String::from_utf8_lossy(name).into_owned()),
             peer: peer_chain(ssl, side),
             verified,
-            ocsp: revocation::stapled(ssl),
+            ocsp: stapled::of(ssl),
             openssl: openssl::version::version(),
             fips: module.map(Module::name),
         }

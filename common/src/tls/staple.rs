@@ -9,11 +9,18 @@
 //! authority, and a server that waits for a responder while a client waits for it is what made stapling
 //! unreliable elsewhere. A response is checked as strictly as a client would, because with a bad one strict
 //! clients get no connection, and with none at all they mostly do.
+//!
+//! A replacement that cannot be used changes nothing, except one that can be relied on and does not say
+//! `good`: the certificate is revoked, and going on to staple what was true yesterday would hide just that.
+//! From then on nothing is stapled. That the server sends the revocation itself is not needed: who demands
+//! a response refuses the certificate, and who asks the authority learns the truth.
 
 use super::error::ConfigError;
 use super::identity::{Identity, read_file};
 use super::ocsp::{self, Finding, Problem, StapledStatus};
-use super::revocation;
+use super::policy::{Parameters, Policy};
+use super::stapled;
+use super::trust;
 use super::watched::Watched;
 use crate::pki::inspect::must_staple;
 use jiff::Timestamp;
@@ -21,7 +28,7 @@ use openssl::error::ErrorStack;
 use openssl::ssl::{SslContextBuilder, SslRef};
 use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::verify::X509VerifyFlags;
-use openssl::x509::{X509, X509StoreContext};
+use openssl::x509::{X509, X509Ref, X509StoreContext};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,9 +55,26 @@ struct Response {
     said: AtomicBool,
 }
 
-/// The responses of one context.
+/// What a file means for a certificate of the server's.
 #[derive(Debug)]
-struct Staples(Vec<Watched<Response>>);
+enum Content {
+    Good(Response),
+    /// Its authority does not vouch for it any more. Nothing is stapled to it.
+    Withdrawn(Withdrawn),
+}
+
+#[derive(Debug)]
+struct Withdrawn {
+    certificate: X509,
+    /// What the response says of which certificate.
+    words: String,
+    /// Set when it has been said.
+    said: AtomicBool,
+}
+
+/// The responses of one context.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Staples(Arc<[Watched<Content>]>);
 
 /// Reads the responses and sees to it that they are stapled. `issuers` are certificates among which the
 /// issuers of the server's own are looked for, besides those that come with these, and the system's.
@@ -63,7 +87,9 @@ pub(super) fn install(
     files: &[PathBuf],
     identities: &[Identity],
     issuers: &[X509],
-) -> Result<(), ConfigError> {
+    policy: Policy,
+) -> Result<Staples, ConfigError> {
+    let parameters = policy.parameters();
     let subjects: Arc<[Subject]> = match files {
         [] => Arc::default(),
         _ => identities.iter().map(|own| Subject::of(own, identities, issuers)).collect(),
@@ -72,18 +98,22 @@ pub(super) fn install(
         .iter()
         .map(|path| {
             let (subjects, file) = (Arc::clone(&subjects), path.clone());
-            Watched::open(path, WHAT, move |content, _| {
-                parse(content, &file, &subjects, Timestamp::now())
-            })
+            let file = Watched::open(path, WHAT, move |content, _| {
+                parse(content, &file, &subjects, parameters, Timestamp::now())
+            })?;
+            match &*file.current() {
+                Content::Good(_) => Ok(file),
+                Content::Withdrawn(withdrawn) => Err(withdrawn.refusal(path)),
+            }
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let staples = Staples(staples);
+    let staples = Staples(staples.into());
     staples.announce(identities);
-    if staples.0.is_empty() {
-        return Ok(());
+    if !staples.0.is_empty() {
+        let staples = staples.clone();
+        context.set_status_callback(move |ssl| Ok(staples.staple(ssl)))?;
     }
-    context.set_status_callback(move |ssl| Ok(staples.staple(ssl)))?;
-    Ok(())
+    Ok(staples)
 }
 
 /// The certificates of a PEM file, among which an issuer may be.
@@ -94,14 +124,15 @@ pub(super) fn issuers(path: &Path) -> Result<Vec<X509>, ConfigError> {
 
 impl Staples {
     fn announce(&self, identities: &[Identity]) {
-        let responses: Vec<_> = self.0.iter().map(|file| (file.path(), file.current())).collect();
-        for (path, response) in &responses {
-            log::info!("stapling the OCSP response {} until {}", path.display(), response.ends);
+        let contents: Vec<_> = self.0.iter().map(|file| (file.path(), file.current())).collect();
+        for (path, content) in &contents {
+            if let Content::Good(response) = &**content {
+                log::info!("stapling the OCSP response {} until {}", path.display(), response.ends);
+            }
         }
         for identity in identities {
             let certificate = identity.certificate();
-            let stapled =
-                responses.iter().any(|(_, response)| response.certificate == *certificate);
+            let stapled = contents.iter().any(|(_, content)| content.certificate() == certificate);
             if !stapled && must_staple(certificate) {
                 log::warn!(
                     "{} demands an OCSP response (RFC 7633): clients refuse it without \
@@ -112,22 +143,81 @@ impl Staples {
         }
     }
 
+    /// When each response is, or was, stapled for the last time. Not those of withdrawn certificates.
+    pub(super) fn ends(&self) -> Vec<(PathBuf, Timestamp)> {
+        let ends = self.0.iter().filter_map(|file| match &*file.current() {
+            Content::Good(response) => Some((file.path().to_owned(), response.ends)),
+            Content::Withdrawn(_) => None,
+        });
+        ends.collect()
+    }
+
     /// Runs inside OpenSSL when a client asks for a status, after the certificate has been chosen: must not
     /// panic. False means that none is sent, and the handshake goes on.
     fn staple(&self, ssl: &mut SslRef) -> bool {
-        let Some(response) = self.response(ssl, Timestamp::now()) else { return false };
+        let Some(used) = ssl.certificate() else { return false };
+        let contents: Vec<_> = self.0.iter().map(|file| (file.path(), file.current())).collect();
+        let contents = contents.iter().map(|(path, content)| (*path, &**content));
+        let Some(response) = choose(contents, used, Timestamp::now()) else { return false };
         if ssl.set_ocsp_status(&response.der).is_err() {
             return false;
         }
-        revocation::note(ssl, response.facts.clone());
+        stapled::note(ssl, response.facts.clone());
         true
     }
+}
 
-    fn response(&self, ssl: &SslRef, now: Timestamp) -> Option<Arc<Response>> {
-        let used = ssl.certificate()?;
-        let files = self.0.iter().map(|file| (file.path(), file.current()));
-        let mut ours = files.filter(|(_, response)| response.certificate == *used);
-        ours.find(|(path, response)| response.holds(path, now)).map(|(_, response)| response)
+/// The response for a certificate among all, if there is one that a client would take.
+fn choose<'a>(
+    contents: impl IntoIterator<Item = (&'a Path, &'a Content)>,
+    used: &X509Ref,
+    now: Timestamp,
+) -> Option<&'a Response> {
+    let mut good = None;
+    for (path, content) in contents {
+        match content {
+            _ if **content.certificate() != *used => {}
+            Content::Withdrawn(withdrawn) => {
+                withdrawn.say(path);
+                return None;
+            }
+            Content::Good(response) if response.holds(path, now) => {
+                good = good.or(Some(response));
+            }
+            Content::Good(_) => {}
+        }
+    }
+    good
+}
+
+impl Content {
+    fn certificate(&self) -> &X509 {
+        match self {
+            Self::Good(response) => &response.certificate,
+            Self::Withdrawn(withdrawn) => &withdrawn.certificate,
+        }
+    }
+}
+
+impl Withdrawn {
+    const REMEDY: &'static str = "every client would refuse this certificate: get another";
+
+    /// Why a server does not start with it.
+    fn refusal(&self, path: &Path) -> ConfigError {
+        let (path, problem) = (path.to_owned(), self.words.clone());
+        ConfigError::OcspResponse { path, problem, remedy: Self::REMEDY }
+    }
+
+    /// Says it once, where a server has got it while it runs.
+    fn say(&self, path: &Path) {
+        if !self.said.swap(true, Ordering::Relaxed) {
+            log::error!(
+                "no OCSP response is stapled any more, because of {}: {}; {}",
+                path.display(),
+                self.words,
+                Self::REMEDY
+            );
+        }
     }
 }
 
@@ -162,9 +252,9 @@ impl Subject {
 
 /// The issuer, if it is in the system's store: a root is not in a chain's file. Whether it is trusted does
 /// not matter here, the server does not judge its own certificate.
-fn of_system(certificate: &X509) -> Result<Option<X509>, ErrorStack> {
+fn of_system(certificate: &X509) -> Result<Option<X509>, ConfigError> {
     let mut store = X509StoreBuilder::new()?;
-    store.set_default_paths()?;
+    trust::add_system_anchors(&mut store)?;
     store.set_flags(X509VerifyFlags::PARTIAL_CHAIN | X509VerifyFlags::NO_CHECK_TIME)?;
     let none = openssl::stack::Stack::new()?;
     let mut context = X509StoreContext::new()?;
@@ -174,7 +264,7 @@ fn of_system(certificate: &X509) -> Result<Option<X509>, ErrorStack> {
         Ok(ocsp::issuer_of(certificate, chain).map(ToOwned::to_owned))
     });
     drop(ErrorStack::get());
-    issuer
+    Ok(issuer?)
 }
 
 /// What a file's content means at a time.
@@ -182,8 +272,9 @@ fn parse(
     content: &[u8],
     path: &Path,
     subjects: &[Subject],
+    parameters: &Parameters,
     now: Timestamp,
-) -> Result<Response, ConfigError> {
+) -> Result<Content, ConfigError> {
     let unusable = |problem: String, remedy: &'static str| ConfigError::OcspResponse {
         path: path.to_owned(),
         problem,
@@ -197,7 +288,7 @@ fn parse(
             orphan = Some(&subject.file);
             continue;
         };
-        let reading = ocsp::read(&der, &subject.certificate, issuer, now);
+        let reading = ocsp::read(&der, &subject.certificate, issuer, parameters, now);
         if reading.finding == Err(Problem::OtherCertificate) {
             continue;
         }
@@ -205,10 +296,11 @@ fn parse(
         match reading.finding {
             Ok(Finding::Good) => {}
             Ok(finding @ (Finding::Revoked { .. } | Finding::Unknown)) => {
-                return Err(unusable(
-                    format!("it says of {}: {finding}", subject.file.display()),
-                    "every client would refuse this certificate: get another",
-                ));
+                return Ok(Content::Withdrawn(Withdrawn {
+                    certificate: subject.certificate.clone(),
+                    words: format!("it says of {}: {finding}", subject.file.display()),
+                    said: AtomicBool::new(false),
+                }));
             }
             Err(problem) => return Err(unusable(problem.to_string(), remedy(&problem))),
         }
@@ -218,13 +310,13 @@ fn parse(
             let problem = Problem::Ended(ends);
             return Err(unusable(problem.to_string(), remedy(&problem)));
         }
-        return Ok(Response {
+        return Ok(Content::Good(Response {
             der,
             facts,
             ends,
             certificate: subject.certificate.clone(),
             said: AtomicBool::new(false),
-        });
+        }));
     }
     Err(match orphan {
         Some(file) => unusable(
@@ -245,7 +337,7 @@ fn remedy(problem: &Problem) -> &'static str {
         Problem::OtherCertificate => {
             "fetch one for the certificate that is served (docs/operations.md)"
         }
-        Problem::Signer(_) | Problem::WeakDigest(_) => {
+        Problem::Signer(_) | Problem::Signature(_) => {
             "fetch it from the authority that issued the certificate (docs/operations.md)"
         }
         Problem::NotYet(_) => "check this machine's clock",

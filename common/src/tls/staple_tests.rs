@@ -16,7 +16,11 @@ fn subject(issuer: bool) -> Subject {
 
 fn read(subjects: &[Subject], seconds: i64) -> Result<Response, String> {
     let path = Path::new("response");
-    parse(GOOD, path, subjects, at(seconds)).map_err(|error| error.to_string())
+    match parse(GOOD, path, subjects, Policy::Intermediate.parameters(), at(seconds)) {
+        Ok(Content::Good(response)) => Ok(response),
+        Ok(Content::Withdrawn(withdrawn)) => Err(withdrawn.words),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 #[test]
@@ -50,4 +54,33 @@ fn who_issued_the_certificate_must_be_known() {
     assert!(read(&[subject(false), subject(true)], 0).is_ok());
     let error = read(&[], 0).unwrap_err();
     assert!(error.contains("none of the server's certificates"), "{error}");
+}
+
+#[test]
+fn a_response_must_be_signed_with_a_digest_of_the_policy() {
+    let read = |policy: Policy| {
+        parse(GOOD, Path::new("response"), &[subject(true)], policy.parameters(), at(0))
+    };
+    assert!(read(Policy::Fips).is_ok());
+    let error = read(Policy::Cnsa1).unwrap_err().to_string();
+    assert!(error.contains("its signature uses SHA256"), "{error}");
+}
+
+#[test]
+fn a_withdrawn_certificate_has_no_staple_whatever_else_there_is() {
+    let own = subject(true).certificate;
+    let good = Content::Good(read(&[subject(true)], 0).unwrap());
+    let withdrawn = Content::Withdrawn(Withdrawn {
+        certificate: own.clone(),
+        words: String::new(),
+        said: AtomicBool::new(false),
+    });
+    let path = Path::new("response");
+    assert!(choose([(path, &good)], &own, at(0)).is_some());
+    assert!(choose([(path, &good), (path, &withdrawn)], &own, at(0)).is_none());
+    assert!(choose([(path, &withdrawn), (path, &good)], &own, at(0)).is_none());
+    let Content::Withdrawn(withdrawn) = withdrawn else { panic!() };
+    assert!(withdrawn.said.load(Ordering::Relaxed));
+    let other = X509::from_pem(include_bytes!("testdata/ocsp-issuer.pem")).unwrap();
+    assert!(choose([(path, &good)], &other, at(0)).is_none());
 }

@@ -4,6 +4,7 @@
 //! looks at a certificate. Without a limit, a client that comes back in time is never asked again, not even
 //! when its certificate has ended; RFC 8446 section 4.6.1 recommends one. So a ticket carries when its
 //! session began, and that is looked at, and the client's certificate in the session, when it comes back.
+//! A client keeps to the same limit with the sessions that it offers (`resume.rs`).
 
 use crate::ffi::tickets::{TicketJudge, TicketMark};
 use openssl::asn1::Asn1Time;
@@ -32,11 +33,12 @@ impl TicketJudge for Age {
 }
 
 /// Unix seconds.
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
-fn is_recent(began: u64, now: u64) -> bool {
+/// Whether a session that began then may still be resumed, both in Unix seconds.
+pub(super) fn is_recent(began: u64, now: u64) -> bool {
     now.saturating_sub(began) <= LONGEST && began.saturating_sub(now) <= SKEW
 }
 

@@ -12,7 +12,7 @@
 //! sessions in either version. So no key of our own outlives the tickets that it has sealed, none is
 //! shown, and each is overwritten when it is dropped.
 //!
-//! Where a ticket counts is not decided here, but by the session-id context (`context.rs`), and how long
+//! Where a ticket counts is not decided here, but by the session-id context (`server.rs`), and how long
 //! after a full handshake by `ticket_age.rs`.
 
 use super::error::ConfigError;

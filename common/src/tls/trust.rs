@@ -6,7 +6,10 @@
 use super::digest::Digest;
 use super::error::ConfigError;
 use super::identity::{malformed, read_file};
-use crate::pki::inspect::pin_of;
+use super::policy::Policy;
+use super::signed::Signature;
+use crate::pki::inspect::{instant, pin_of};
+use jiff::Timestamp;
 use openssl::asn1::Asn1Time;
 use openssl::base64;
 use openssl::hash::MessageDigest;
@@ -17,6 +20,8 @@ use openssl::x509::{X509, X509Crl, X509Name, X509Ref};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+
+const CRL: &str = "certificate revocation list";
 
 /// Whom to believe.
 #[derive(Clone, Debug, Default)]
@@ -93,12 +98,18 @@ impl Trust {
         }
     }
 
-    /// Reads everything and makes a certificate store of it.
+    /// Reads everything and makes a certificate store of it, for who looks at chains without a policy.
     pub(super) fn load(&self) -> Result<LoadedTrust, ConfigError> {
+        self.load_under(Policy::Intermediate)
+    }
+
+    /// The same under a policy: revocation lists must be signed as it has it for certificates.
+    pub(super) fn load_under(&self, policy: Policy) -> Result<LoadedTrust, ConfigError> {
         let mut anchors = self.certificates.clone();
         for path in &self.files {
             anchors.extend(certificates(path)?);
         }
+        let mut list_ends = Vec::new();
         let mut digest = Digest::new()?;
         let mut store = X509StoreBuilder::new()?;
         if self.is_system() {
@@ -119,13 +130,16 @@ impl Trust {
             let (lists, bytes) = crls(path)?;
             digest.add("revocation list", &bytes)?;
             for list in &lists {
+                check_signature(path, list, policy)?;
                 warn_if_ended(path, list);
                 crate::ffi::add_crl(&mut store, list)?;
             }
+            let ends = lists.iter().filter_map(|list| list.next_update().and_then(instant)).min();
+            list_ends.extend(ends.map(|ends| (path.clone(), ends)));
             flags |= X509VerifyFlags::CRL_CHECK | X509VerifyFlags::CRL_CHECK_ALL;
         }
         store.set_flags(flags)?;
-        Ok(LoadedTrust { store, anchors, digest: digest.finish()? })
+        Ok(LoadedTrust { store, anchors, list_ends, digest: digest.finish()? })
     }
 }
 
@@ -133,6 +147,8 @@ impl Trust {
 pub(super) struct LoadedTrust {
     pub(super) store: X509StoreBuilder,
     pub(super) anchors: Vec<X509>,
+    /// When the first list of each file of revocation lists ends. Not those that do not say.
+    pub(super) list_ends: Vec<(PathBuf, Timestamp)>,
     /// Changes whenever an anchor or a revocation list does.
     pub(super) digest: Vec<u8>,
 }
@@ -150,7 +166,7 @@ impl LoadedTrust {
 
 /// OpenSSL's own default places, and, for a statically built OpenSSL whose defaults are those of the
 /// build machine, the places where distributions keep the store.
-fn add_system_anchors(store: &mut X509StoreBuilder) -> Result<(), ConfigError> {
+pub(super) fn add_system_anchors(store: &mut X509StoreBuilder) -> Result<(), ConfigError> {
     store.set_default_paths()?;
     if cfg!(feature = "vendored") && std::env::var_os("SSL_CERT_FILE").is_none() {
         let found = openssl_probe::probe();
@@ -177,7 +193,7 @@ fn certificates(path: &Path) -> Result<Vec<X509>, ConfigError> {
 
 /// Every revocation list of a PEM file (at least one), and the bytes of the file.
 fn crls(path: &Path) -> Result<(Vec<X509Crl>, Vec<u8>), ConfigError> {
-    const WHAT: &str = "certificate revocation list";
+    const WHAT: &str = CRL;
     const BEGIN: &[u8] = b"-----BEGIN X509 CRL-----";
     let pem = read_file(path, WHAT)?;
     let starts = pem.windows(BEGIN.len()).enumerate().filter(|(_, window)| *window == BEGIN);
@@ -189,6 +205,18 @@ fn crls(path: &Path) -> Result<(Vec<X509Crl>, Vec<u8>), ConfigError> {
         return Err(malformed(path, WHAT, None));
     }
     Ok((lists, pem))
+}
+
+/// OpenSSL verifies the signature when the list is needed, but takes any digest.
+fn check_signature(path: &Path, list: &X509Crl, policy: Policy) -> Result<(), ConfigError> {
+    let Some(signature) = Signature::of_list(&list.to_der()?) else {
+        return Err(malformed(path, CRL, None));
+    };
+    signature.check(policy.parameters()).map_err(|reason| ConfigError::RevocationList {
+        path: path.to_owned(),
+        policy,
+        reason: format!("its signature uses {reason}"),
+    })
 }
 
 /// With a list that has ended everybody is refused; whoever starts a service with one must know.

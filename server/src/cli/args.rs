@@ -55,7 +55,8 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     pub(super) client_ca: Vec<PathBuf>,
 
-    /// Revocation list of the clients' authority, in PEM (repeatable)
+    /// Revocation list of the clients' authority, in PEM (repeatable); read once at the start, so restart
+    /// after each new list
     #[arg(long, value_name = "FILE")]
     pub(super) crl: Vec<PathBuf>,
 
