@@ -390,7 +390,11 @@ impl Prime {
         // The primes of RFC 7919 and of RFC 2409 and 3526 begin so: the digits of e and of pi.
         let origin = match significant.get(8..16) {
             Some([0xad, 0xf8, 0x54, 0x58, 0xa2, 0xbb, 0x4a, 0x9a]) => Some("RFC 7919"),
-            Some([0xc9, 0x0f, 0xda, 0xa2, 0x21, 0x68, 0xc2, 0x34]) => Some("RFC 3526"),
+            Some([0xc9, 0x0f, 0xda, 0xa2, 0x21, 0x68, 0xc2, 0x34]) => Some(match bits {
+                // RFC 3526 begins at 1536 bits.
+                0..1536 => "RFC 2409",
+                _ => "RFC 3526",
+            }),
             _ => None,
         };
         Self { bits, origin }
