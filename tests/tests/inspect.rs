@@ -319,7 +319,8 @@ fn what_is_no_tls_is_23_what_closes_8_and_what_cannot_be_reached_5_6_or_7() {
     let port = closed.local_addr().unwrap().port();
     drop(closed);
     look(port, &[]).expect_code(6);
-    Run::of("sealpair").args(["inspect", "no-such-host.invalid"]).run().expect_code(5);
+    let ended = Run::of("sealpair").args(["inspect", "no-such-host.invalid"]).run().expect_code(5);
+    assert!(!ended.stderr.contains("URL") && ended.stderr.contains("--resolve"), "{ended}");
     for bad in ["", "a b", "localhost:0", "http://localhost/", "[::1"] {
         Run::of("sealpair").args(["inspect", bad]).run().expect_code(2);
     }

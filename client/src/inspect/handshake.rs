@@ -217,7 +217,8 @@ pub(super) fn chain_for(
 
 /// What a server does with an application protocol, in any version.
 pub(super) fn alpn(endpoint: &Endpoint, options: &SurveyOptions, protocol: &str) -> Option<Alpn> {
-    let options = SurveyOptions { alpn: vec![protocol.as_bytes().to_vec()], ..options.clone() };
+    let mut options = options.clone();
+    options.alpn = vec![protocol.as_bytes().to_vec()];
     match connect(endpoint, &options) {
         Ok(connection) => Some(match connection.survey.session().alpn.as_deref() {
             Some(agreed) if agreed == protocol => Alpn::Agreed,
@@ -269,7 +270,8 @@ pub(super) fn without_extended_master_secret(
     endpoint: &Endpoint,
     options: &SurveyOptions,
 ) -> Option<bool> {
-    let options = SurveyOptions { extended_master_secret: false, ..options.clone() };
+    let mut options = options.clone();
+    options.extended_master_secret = false;
     let mut connection = match connect(endpoint, &options) {
         Ok(connection) => connection,
         Err((Some(Reason::Deadline | Reason::OwnCertificateMissing) | None, _)) => return None,

@@ -199,7 +199,7 @@ impl Judge<'_> {
                     let told = format!("a prime of {} bits", prime.bits);
                     self.rule("tls12-prime", prime.bits >= 2048, told, wanted);
                 }
-                None if offer.suites.iter().any(|suite| suite.iana.starts_with("TLS_DHE_")) => {
+                None if offer.suite_ids().into_iter().filter_map(Suite::of).any(Suite::is_dhe) => {
                     self.rule("tls12-prime", false, CANNOT_BE_TOLD.to_owned(), wanted);
                 }
                 None => {}
@@ -396,5 +396,85 @@ impl Judge<'_> {
             let wanted = format!("keys of issuers that {} allows", self.parameters.source);
             self.rule("certificate-issuer-keys", passed, told, wanted);
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// An endpoint of which nothing is known but that it speaks these versions.
+    fn unknown(versions: &[Version]) -> Inspection {
+        let mut inspection =
+            Inspection::new("localhost".to_owned(), "127.0.0.1:443".parse().unwrap());
+        for version in versions {
+            let offer = Offer { offered: true, decided: true, complete: true, ..Offer::default() };
+            inspection.protocols.insert(*version, offer);
+        }
+        inspection
+    }
+
+    fn rule<'a>(judgement: &'a Judgement, name: &str) -> Option<&'a Rule> {
+        judgement.rules.iter().find(|rule| rule.rule == name)
+    }
+
+    const BEFORE_TLS13: [&str; 4] =
+        ["compression", "secure-renegotiation", "client-renegotiation", "extended-master-secret"];
+
+    #[test]
+    fn what_could_not_be_found_out_does_not_pass() {
+        for policy in [Policy::Intermediate, Policy::Modern, Policy::Fips, Policy::Cnsa1] {
+            let judgement = judge(&unknown(&[Version::TLS12, Version::TLS13]), policy, false);
+            for name in BEFORE_TLS13.into_iter().chain(["early-data"]) {
+                let rule = rule(&judgement, name).unwrap_or_else(|| panic!("{name} is missing"));
+                assert!(!rule.passed, "{policy:?}: {rule:?}");
+                assert_eq!(rule.found, CANNOT_BE_TOLD, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_rule_is_about_versions_that_are_offered() {
+        let judgement = judge(&unknown(&[Version::TLS13]), Policy::Modern, false);
+        assert!(BEFORE_TLS13.iter().all(|name| rule(&judgement, name).is_none()));
+        let judgement = judge(&unknown(&[Version::TLS12]), Policy::Intermediate, false);
+        assert!(rule(&judgement, "early-data").is_none());
+    }
+
+    #[test]
+    fn who_is_not_let_in_is_not_asked_for_tickets_nor_renegotiation() {
+        let mut closed = unknown(&[Version::TLS12, Version::TLS13]);
+        closed.client_certificate = Some(ClientCertificate::Required);
+        for (identified, passed) in [(false, true), (true, false)] {
+            let judgement = judge(&closed, Policy::Intermediate, identified);
+            for name in ["early-data", "client-renegotiation"] {
+                assert_eq!(rule(&judgement, name).unwrap().passed, passed, "{name}");
+            }
+            assert!(!rule(&judgement, "secure-renegotiation").unwrap().passed);
+        }
+    }
+
+    #[test]
+    fn tickets_say_whether_early_data_is_taken() {
+        let mut inspection = unknown(&[Version::TLS13]);
+        for (tickets, early, passed) in
+            [(Some(0), None, true), (Some(1), Some(0), true), (Some(1), Some(1), false)]
+        {
+            inspection.resumption.tls13_tickets = tickets;
+            inspection.early_data = early;
+            let judgement = judge(&inspection, Policy::Modern, false);
+            assert_eq!(rule(&judgement, "early-data").unwrap().passed, passed, "{early:?}");
+        }
+    }
+
+    #[test]
+    fn a_prime_that_could_not_be_seen_does_not_pass() {
+        let mut inspection = unknown(&[Version::TLS12]);
+        let offer = inspection.protocols.get_mut(&Version::TLS12).unwrap();
+        // TLS_DHE_RSA_WITH_AES_128_GCM_SHA256
+        offer.suites.extend(super::super::facts::SuiteFacts::of(0x009e));
+        let judgement = judge(&inspection, Policy::Intermediate, false);
+        assert!(!rule(&judgement, "tls12-prime").unwrap().passed);
     }
 }

@@ -244,7 +244,8 @@ impl<'a> Look<'a> {
             Some((_, options)) => {
                 wanted.push(Finish::See(options.clone()));
                 if options.identity.is_some() {
-                    let without = SurveyOptions { identity: None, ..options.clone() };
+                    let mut without = options.clone();
+                    without.identity = None;
                     wanted.push(Finish::Unidentified(without));
                 }
             }
@@ -342,12 +343,10 @@ impl<'a> Look<'a> {
     /// With what a handshake of this version can be finished by the linked OpenSSL.
     fn survey(&self, version: Version) -> Option<(Version, SurveyOptions)> {
         let offer = self.found.offer(version)?;
-        let options = SurveyOptions {
-            version: Some(handshake::ssl_version(version)?),
-            groups: groups_built_in(offer.groups.iter().map(|group| group.openssl)),
-            identity: self.options.identity.clone(),
-            ..SurveyOptions::default()
-        };
+        let mut options = SurveyOptions::default();
+        options.version = Some(handshake::ssl_version(version)?);
+        options.groups = groups_built_in(offer.groups.iter().map(|group| group.openssl));
+        options.identity = self.options.identity.clone();
         let possible = version != Version::TLS13 || !options.groups.is_empty();
         possible.then_some((version, options))
     }
@@ -381,7 +380,9 @@ impl<'a> Look<'a> {
         families.into_iter().filter(move |_| several).filter_map(move |(_, names)| {
             let signatures = signatures_built_in(names);
             let possible = !signatures.is_empty();
-            possible.then(|| SurveyOptions { signatures, ..options.clone() })
+            let mut options = options.clone();
+            options.signatures = signatures;
+            possible.then_some(options)
         })
     }
 
