@@ -219,6 +219,15 @@ fn an_endpoint_that_wants_a_client_certificate_is_seen_all_the_same() {
             ["--cert", client.cert.to_str().unwrap(), "--key", client.key.to_str().unwrap()];
         let found = inspect(server.port(), &pki.ca(), &identity).expect_code(0).json();
         assert!(found["http"].is_object(), "{found}");
+        // One connection more, without it, shows that.
+        assert_eq!(found["client_certificate"], "required", "{found}");
+        let args = [version, "-verify", "1", "-CAfile", ca.to_str().unwrap()];
+        let server = s_server(&pki, &pki.server(), &args);
+        let found = inspect(server.port(), &pki.ca(), &identity).expect_code(0).json();
+        assert_eq!(found["client_certificate"], "optional", "{found}");
+        let server = s_server(&pki, &pki.server(), &[version]);
+        let found = inspect(server.port(), &pki.ca(), &identity).expect_code(0).json();
+        assert_eq!(found["client_certificate"], "none", "{found}");
     }
     let server = SealpairServer::start(|s| s.identity(&pki.server()).client_auth("required", &ca));
     let found = inspect(server.address().port(), &ca, &["--policy", "intermediate"]);
@@ -281,23 +290,24 @@ fn a_revoked_certificate_is_found_with_a_list() {
 }
 
 #[test]
-fn what_is_no_tls_is_8_and_what_cannot_be_reached_5_6_or_7() {
+fn what_is_no_tls_is_23_what_closes_8_and_what_cannot_be_reached_5_6_or_7() {
     let pki = Pki::new();
     let look = |port: u16, args: &[&str]| inspect(port, &pki.ca(), args);
     let http = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
-    for (what, server, kind) in [
-        ("http", ScriptedServer::plain(http, Ending::Close), "plain-http"),
-        ("garbage", ScriptedServer::plain(b"\x1b[31mgarbage", Ending::Close), "not-tls"),
-        ("one byte", ScriptedServer::plain(b"\0", Ending::Hold), "not-tls"),
-        ("closing", ScriptedServer::tcp(|_| {}), "connection-closed"),
+    for (what, server, kind, code) in [
+        ("http", ScriptedServer::plain(http, Ending::Close), "plain-http", 23),
+        ("garbage", ScriptedServer::plain(b"\x1b[31mgarbage", Ending::Close), "not-tls", 23),
+        ("one byte", ScriptedServer::plain(b"\0", Ending::Hold), "not-tls", 23),
+        ("closing", ScriptedServer::tcp(|_| {}), "connection-closed", 8),
         (
             "resetting",
             ScriptedServer::tcp(|tcp| sealpair_tests::raw::reset(tcp)),
             "connection-closed",
+            8,
         ),
-        ("ending", ScriptedServer::plain(b"", Ending::Close), "connection-closed"),
+        ("ending", ScriptedServer::plain(b"", Ending::Close), "connection-closed", 8),
     ] {
-        let ended = look(server.port(), &[]).expect_code(8);
+        let ended = look(server.port(), &[]).expect_code(code);
         let error = &ended.json()["error"];
         assert_eq!(error["kind"], kind, "{what}: {ended}");
         assert!(!ended.stderr.contains('\x1b') && !ended.text().contains('\x1b'), "{ended}");
@@ -309,7 +319,8 @@ fn what_is_no_tls_is_8_and_what_cannot_be_reached_5_6_or_7() {
     let port = closed.local_addr().unwrap().port();
     drop(closed);
     look(port, &[]).expect_code(6);
-    Run::of("sealpair").args(["inspect", "no-such-host.invalid"]).run().expect_code(5);
+    let ended = Run::of("sealpair").args(["inspect", "no-such-host.invalid"]).run().expect_code(5);
+    assert!(!ended.stderr.contains("URL") && ended.stderr.contains("--resolve"), "{ended}");
     for bad in ["", "a b", "localhost:0", "http://localhost/", "[::1"] {
         Run::of("sealpair").args(["inspect", bad]).run().expect_code(2);
     }

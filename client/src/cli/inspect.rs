@@ -19,7 +19,7 @@ use std::time::Duration;
 ///
 /// Nothing is assumed of the endpoint: it may be expired, incomplete, misnamed or want a client certificate.
 /// Exit codes: 0 when it could be looked at, 31 when --policy is violated, 5, 6 or 7 when it cannot be
-/// reached or does not answer, 8 when what answers is not TLS.
+/// reached or does not answer, 23 when what answers is not TLS, 8 when no handshake is possible.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
     /// HOST or HOST:PORT (default 443); an IPv6 address in brackets
@@ -123,7 +123,12 @@ pub(crate) fn run(args: &InspectArgs, voice: Voice) -> Result<Exit, Report> {
     let resolver = NameResolver::new(args.resolve.iter().cloned());
     let addresses = resolver
         .addresses(host, *port, options.timeout)
-        .map_err(|error| report(&error, Phase::Request))?;
+        .map_err(|error| report(&error, Phase::Request))
+        .map_err(|report| match report.exit() {
+            // There is no URL here.
+            Exit::Resolve => report.remedy("check HOST, or give its address with --resolve"),
+            _ => report,
+        })?;
     let found = inspect(&addresses, &options)?;
     let text = if voice.quiet { String::new() } else { text(&found) };
     if voice.json {

@@ -4,9 +4,12 @@ use super::registry::Version;
 use jiff::Timestamp;
 use openssl::x509::{X509, X509VerifyResult};
 use sealpair_common::pki::CertificateFacts;
-use sealpair_common::tls::examine::{Examined, Examiner, Problem, ProblemKind};
-use sealpair_common::tls::{ConfigError, ServerName};
+use sealpair_common::tls::examine::{self, Examined, Examiner, Problem, ProblemKind};
+use sealpair_common::tls::{CertStatus, ConfigError, ServerName, StapledStatus};
 use serde::Serialize;
+
+/// X509_V_ERR_CA_MD_TOO_WEAK of <openssl/x509_vfy.h>, which is about a signature and not about a key.
+const CA_MD_TOO_WEAK: i32 = 68;
 
 /// A chain that the endpoint presents, and what is to be said about it.
 #[derive(Clone, Debug, Serialize)]
@@ -22,16 +25,78 @@ pub struct Chain {
     pub certificates: Vec<CertificateFacts>,
     #[serde(skip)]
     pub(super) sent: Vec<X509>,
-    /// The issuer of the server's own certificate, sent or trusted.
+    /// From the server's own certificate to the trust anchor, which need not be sent; nothing where none
+    /// is reached.
     #[serde(skip)]
-    pub(super) issuer: Option<X509>,
+    pub(super) path: Option<Vec<X509>>,
+    /// What is stapled to it.
+    #[serde(skip)]
+    pub(super) staple: Staple,
+}
+
+/// A chain in one handshake.
+#[derive(Clone, Debug)]
+pub(super) struct Presented {
+    /// The handshake's version.
+    pub version: Version,
+    /// The certificates in DER, the server's own first.
+    pub certificates: Vec<Vec<u8>>,
+    /// What was stapled to it.
+    pub status: Status,
+}
+
+/// What came when a status was asked for (RFC 6066 section 8).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Status {
+    /// The handshake did not come so far.
+    Untold,
+    /// Nothing.
+    Absent,
+    /// An OCSP response in DER.
+    Stapled(Vec<u8>),
+}
+
+/// What a stapled OCSP response says.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Staple {
+    /// Whether there was one.
+    pub stapled: bool,
+    /// What it says of the certificate; `unusable` when it cannot be relied on.
+    pub certificate: Option<CertStatus>,
+    /// When that was known to be so, in UTC (RFC 3339).
+    pub this_update: Option<String>,
+    /// When there is newer information, likewise.
+    pub next_update: Option<String>,
+    /// Why it cannot be relied on, or since when the certificate is revoked.
+    pub problem: Option<String>,
+}
+
+impl From<StapledStatus> for Staple {
+    fn from(status: StapledStatus) -> Self {
+        Self {
+            stapled: true,
+            certificate: Some(status.status),
+            this_update: status.this_update,
+            next_update: status.next_update,
+            problem: status.problem,
+        }
+    }
+}
+
+impl Staple {
+    /// Whether a client refuses the connection for it.
+    pub(super) fn is_bad(&self) -> bool {
+        self.certificate.is_some_and(|status| status != CertStatus::Good)
+    }
 }
 
 /// One check of a chain.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Check {
-    /// `trust`, `dates`, `name`, `key`, `signature`, `usage`, `order`, `revocation`, `standard`.
+    /// `trust`, `dates`, `name`, `key`, `signature`, `usage`, `order`, `status`, `revocation`,
+    /// `standard`.
     pub check: &'static str,
     /// Whether it passes.
     pub passed: bool,
@@ -57,6 +122,7 @@ impl Check {
 pub(super) fn explain(
     sent: Vec<X509>,
     versions: Vec<Version>,
+    statuses: &[Status],
     examiner: &Examiner,
     name: &ServerName,
     now: Timestamp,
@@ -76,6 +142,8 @@ pub(super) fn explain(
         explained.usage(),
         explained.order(),
     ];
+    let (status, staple) = explained.status(leaf, statuses);
+    checks.push(status);
     if examiner.checks_revocation() {
         checks.push(explained.of_kind(
             "revocation",
@@ -88,8 +156,8 @@ pub(super) fn explain(
         checks.push(Check::fail("standard", explained.told(&others)));
     }
     let valid = checks.iter().all(|check| check.passed);
-    let issuer = examined.path.get(1).or_else(|| sent.get(1)).cloned();
-    Ok(Some(Chain { valid, versions, checks, certificates: facts, sent, issuer }))
+    let path = explained.is_trusted().then(|| examined.path.clone());
+    Ok(Some(Chain { valid, versions, checks, certificates: facts, sent, path, staple }))
 }
 
 struct Explained<'a> {
@@ -116,15 +184,85 @@ impl Explained<'_> {
         }
     }
 
+    /// Whether it leads to an anchor: not that nothing was found against it, but that one is there.
+    fn is_trusted(&self) -> bool {
+        self.examined.anchored && self.problems(ProblemKind::Trust).is_empty()
+    }
+
     fn trust(&self, trusted: &str) -> Check {
         let problems = self.problems(ProblemKind::Trust);
-        if problems.is_empty() {
+        if self.is_trusted() {
             let anchor =
                 self.examined.path.last().map(|anchor| CertificateFacts::of(anchor).subject);
             let anchor = anchor.unwrap_or_default();
             return Check::pass("trust", format!("it leads to {anchor}; trusted: {trusted}"));
         }
-        Check::fail("trust", format!("{}; trusted: {trusted}", self.told(&problems)))
+        let why = match problems.is_empty() {
+            true => "it leads to no trust anchor".to_owned(),
+            false => self.told(&problems),
+        };
+        Check::fail("trust", format!("{why}; trusted: {trusted}"))
+    }
+
+    /// What is stapled, judged as our client judges it: what is there must be good, and something must be
+    /// there where the certificate demands it.
+    fn status(&self, leaf: &X509, statuses: &[Status]) -> (Check, Staple) {
+        let path = &self.examined.path;
+        let above = if path.len() > 1 { path.get(1..) } else { self.sent.get(1..) };
+        let above = above.unwrap_or_default();
+        // RFC 5280 section 6.1: nobody can revoke an anchor.
+        let alone = self.is_trusted() && path.len() == 1;
+        let mut staple = Staple::default();
+        let mut wrong: Vec<String> = Vec::new();
+        let mut note = |text: String| {
+            if !wrong.contains(&text) {
+                wrong.push(text);
+            }
+        };
+        for status in statuses {
+            match status {
+                Status::Stapled(der) => {
+                    let found = Staple::from(examine::stapled(der, leaf, above));
+                    if found.is_bad() && !alone {
+                        let problem = found.problem.as_deref().unwrap_or("it is not good");
+                        note(match found.certificate {
+                            Some(CertStatus::Unusable) => {
+                                format!("the stapled OCSP response cannot be used: {problem}")
+                            }
+                            _ => format!("the stapled OCSP response says: {problem}"),
+                        });
+                    }
+                    // The worst one is shown.
+                    if !staple.is_bad() {
+                        staple = found;
+                    }
+                }
+                Status::Absent if examine::demands_staple(leaf) => {
+                    note("it demands an OCSP response (RFC 7633), and none was stapled".to_owned());
+                }
+                Status::Untold if examine::demands_staple(leaf) => {
+                    note(
+                        "it demands an OCSP response (RFC 7633); whether one is stapled cannot be \
+                          told"
+                            .to_owned(),
+                    );
+                }
+                Status::Absent | Status::Untold => {}
+            }
+        }
+        if !wrong.is_empty() {
+            return (Check::fail("status", wrong.join("; ")), staple);
+        }
+        let text = match (&staple.next_update, staple.stapled) {
+            _ if alone && staple.is_bad() => {
+                "a stapled OCSP response says nothing of a certificate that is trusted by itself"
+                    .to_owned()
+            }
+            (Some(next), _) => format!("the stapled OCSP response says good, until {next}"),
+            (None, true) => "the stapled OCSP response says good".to_owned(),
+            (None, false) => "no OCSP response is stapled, and none is demanded".to_owned(),
+        };
+        (Check::pass("status", text), staple)
     }
 
     fn dates(&self, now: Timestamp) -> Check {
@@ -172,8 +310,6 @@ impl Explained<'_> {
     fn key(&self) -> Check {
         let keys: Vec<&str> = self.facts.iter().map(|facts| facts.key.as_str()).collect();
         let keys = keys.join(", ");
-        /// X509_V_ERR_CA_MD_TOO_WEAK, which is about the signature.
-        const CA_MD_TOO_WEAK: i32 = 68;
         let mut problems = self.problems(ProblemKind::Strength);
         problems.retain(|problem| problem.code != CA_MD_TOO_WEAK);
         match problems.is_empty() {
@@ -190,6 +326,15 @@ impl Explained<'_> {
             let algorithm = facts.signature_algorithm.to_ascii_lowercase();
             if !root && (algorithm.contains("sha1") || algorithm.starts_with("md")) {
                 weak.push(format!("certificate {at} is signed with {}", facts.signature_algorithm));
+            }
+        }
+        // Those that were not sent OpenSSL has looked at.
+        if weak.is_empty() {
+            let problems = self.problems(ProblemKind::Strength);
+            let problems: Vec<&Problem> =
+                problems.into_iter().filter(|problem| problem.code == CA_MD_TOO_WEAK).collect();
+            if !problems.is_empty() {
+                weak.push(self.told(&problems));
             }
         }
         if !weak.is_empty() {
@@ -244,7 +389,7 @@ impl Explained<'_> {
                 },
             );
         }
-        if self.problems(ProblemKind::Trust).is_empty() {
+        if self.is_trusted() {
             return Check::pass("order", format!("{count} in order, complete up to the anchor"));
         }
         let text = format!(

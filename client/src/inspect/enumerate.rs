@@ -3,6 +3,7 @@
 //! Every list is found in the same way: offer all of it, note what is chosen, offer the rest, until nothing
 //! is chosen any more. That takes one connection more than there are answers, whatever the list's length.
 
+use super::chain::Presented;
 use super::hello::{Hello, share};
 use super::probe::{Answer, Endpoint, Reply, Until};
 use super::registry::{Group, Scheme, Suite, Version};
@@ -179,6 +180,7 @@ pub(super) fn suites(endpoint: &Endpoint, version: Version, shares: &[u16]) -> F
 /// Who chooses among the suites.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Preference {
     /// The client's first is taken.
     Client,
@@ -380,6 +382,7 @@ pub(super) fn compression(endpoint: &Endpoint, version: Version, suites: &[u16])
 /// What an endpoint does with an application protocol.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Alpn {
     /// It is agreed on.
     Agreed,
@@ -423,7 +426,7 @@ pub(super) fn prime(
 }
 
 /// The chains that a version before TLS 1.3 presents: for RSA, and for ECDSA.
-pub(super) fn chains(endpoint: &Endpoint, version: Version, suites: &[u16]) -> Vec<Vec<Vec<u8>>> {
+pub(super) fn chains(endpoint: &Endpoint, version: Version, suites: &[u16]) -> Vec<Presented> {
     let all: Vec<Suite> = suites.iter().copied().filter_map(Suite::of).collect();
     let ids = |wanted: &dyn Fn(&Suite) -> bool| -> Vec<u16> {
         all.iter().filter(|suite| wanted(suite)).map(|suite| suite.id).collect()
@@ -433,6 +436,10 @@ pub(super) fn chains(endpoint: &Endpoint, version: Version, suites: &[u16]) -> V
     let questions: Vec<Vec<u16>> =
         [ecdsa, others].into_iter().filter(|suites| !suites.is_empty()).collect();
     let replies = parallel(&questions, |suites| flight(endpoint, version, suites));
-    let chains = replies.into_iter().flatten().map(|reply| reply.certificates);
-    chains.filter(|chain| !chain.is_empty()).collect()
+    let replies = replies.into_iter().flatten();
+    let presented = replies.map(|reply| {
+        let status = reply.status();
+        Presented { version, certificates: reply.certificates, status }
+    });
+    presented.filter(|presented| !presented.certificates.is_empty()).collect()
 }

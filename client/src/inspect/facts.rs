@@ -1,8 +1,8 @@
 //! What was found, as a library gives it out and as JSON has it.
 
-use super::chain::Chain;
+use super::chain::{Chain, Staple};
 use super::enumerate::{Alpn, Preference};
-use super::handshake::{ClientCertificate, HttpHead, Staple};
+use super::handshake::{ClientCertificate, HttpHead};
 use super::judge::Judgement;
 use super::registry::{Group, Suite, Version};
 use super::reply::Prime;
@@ -38,7 +38,7 @@ pub struct Inspection {
     pub early_data: Option<u32>,
     /// Application protocols: what the endpoint does with each.
     pub alpn: BTreeMap<&'static str, Option<Alpn>>,
-    /// The stapled OCSP response; nothing if no handshake could be finished.
+    /// The stapled OCSP response: of several one that is refused; nothing if no chain was seen.
     pub ocsp_stapling: Option<Staple>,
     /// Whether a client certificate is wanted; nothing if that is not clear.
     pub client_certificate: Option<ClientCertificate>,

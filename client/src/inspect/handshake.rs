@@ -4,9 +4,8 @@
 
 use super::enumerate::Alpn;
 use super::probe::{Endpoint, Permit, is_late};
-use openssl::ocsp::{OcspCertId, OcspResponse, OcspResponseStatus};
 use openssl::ssl::SslVersion;
-use openssl::x509::{X509, X509Ref};
+use openssl::x509::X509;
 use sealpair_common::tls::survey::{Survey, SurveyOptions, Ticket};
 use sealpair_common::tls::{Failure, Patience, Reason, ServerName, TlsSession};
 use serde::Serialize;
@@ -89,9 +88,12 @@ pub(super) struct Seen {
 /// Whether a server wants a client certificate.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum ClientCertificate {
     /// It does not ask.
     None,
+    /// It asks; whether it goes on without one is not known.
+    Asked,
     /// It asks, and goes on without one.
     Optional,
     /// It refuses clients that have none.
@@ -100,6 +102,7 @@ pub enum ClientCertificate {
 
 /// The part of a response head that matters here.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct HttpHead {
     /// The status.
     pub status: u16,
@@ -113,7 +116,10 @@ pub(super) fn see(endpoint: &Endpoint, options: &SurveyOptions) -> Seen {
     let mut connection = match connect(endpoint, options) {
         Ok(connection) => connection,
         Err((reason, problem)) => {
-            seen.client_certificate = wants_another(reason);
+            seen.client_certificate = wants_another(reason).map(|wanted| match options.identity {
+                None => wanted,
+                Some(_) => ClientCertificate::Asked,
+            });
             seen.problem = Some(problem);
             return seen;
         }
@@ -130,9 +136,11 @@ pub(super) fn see(endpoint: &Endpoint, options: &SurveyOptions) -> Seen {
     seen.client_certificate = match (&answer, asked) {
         (_, false) => Some(ClientCertificate::None),
         // What a server wants of who has shown one is not known.
-        _ if options.identity.is_some() => None,
+        _ if options.identity.is_some() => Some(ClientCertificate::Asked),
         (Ok(_), true) => Some(ClientCertificate::Optional),
-        (Err((reason, _)), true) => wants_another(*reason),
+        (Err((reason, _)), true) => {
+            Some(wants_another(*reason).unwrap_or(ClientCertificate::Asked))
+        }
     };
     match answer {
         Ok(head) => seen.http = head,
@@ -198,16 +206,19 @@ fn parse_head(head: &[u8]) -> Option<HttpHead> {
     Some(HttpHead { status, strict_transport_security })
 }
 
-/// The chain that a server presents to who can check these schemes only.
-pub(super) fn chain_for(endpoint: &Endpoint, options: &SurveyOptions) -> Vec<X509> {
-    connect(endpoint, options)
-        .map(|connection| connection.survey.certificates())
-        .unwrap_or_default()
+/// The chain that a server presents to who can check these schemes only, and what it staples.
+pub(super) fn chain_for(
+    endpoint: &Endpoint,
+    options: &SurveyOptions,
+) -> Option<(Vec<X509>, Option<Vec<u8>>)> {
+    let connection = connect(endpoint, options).ok()?;
+    Some((connection.survey.certificates(), connection.survey.staple()))
 }
 
 /// What a server does with an application protocol, in any version.
 pub(super) fn alpn(endpoint: &Endpoint, options: &SurveyOptions, protocol: &str) -> Option<Alpn> {
-    let options = SurveyOptions { alpn: vec![protocol.as_bytes().to_vec()], ..options.clone() };
+    let mut options = options.clone();
+    options.alpn = vec![protocol.as_bytes().to_vec()];
     match connect(endpoint, &options) {
         Ok(connection) => Some(match connection.survey.session().alpn.as_deref() {
             Some(agreed) if agreed == protocol => Alpn::Agreed,
@@ -259,7 +270,8 @@ pub(super) fn without_extended_master_secret(
     endpoint: &Endpoint,
     options: &SurveyOptions,
 ) -> Option<bool> {
-    let options = SurveyOptions { extended_master_secret: false, ..options.clone() };
+    let mut options = options.clone();
+    options.extended_master_secret = false;
     let mut connection = match connect(endpoint, &options) {
         Ok(connection) => connection,
         Err((Some(Reason::Deadline | Reason::OwnCertificateMissing) | None, _)) => return None,
@@ -267,72 +279,6 @@ pub(super) fn without_extended_master_secret(
     };
     connection.survey.set_patience(Patience::Until(connection.answer_by()));
     Some(request(&mut connection.survey, endpoint).is_ok())
-}
-
-/// What a stapled OCSP response says.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
-pub struct Staple {
-    /// Whether there was one.
-    pub stapled: bool,
-    /// Its own status, such as `successful`.
-    pub response: Option<&'static str>,
-    /// `good`, `revoked` or `unknown`; nothing if it says nothing about the certificate.
-    pub certificate: Option<&'static str>,
-    /// When it was made, in OpenSSL's form.
-    pub this_update: Option<String>,
-    /// Until when it counts.
-    pub next_update: Option<String>,
-    /// What is wrong with it.
-    pub problem: Option<String>,
-}
-
-/// Reads a stapled response. Its signature is not checked here.
-pub(super) fn read_staple(
-    der: Option<&[u8]>,
-    leaf: Option<&X509Ref>,
-    issuer: Option<&X509Ref>,
-) -> Staple {
-    let Some(der) = der else {
-        return Staple::default();
-    };
-    let mut staple = Staple { stapled: true, ..Staple::default() };
-    let problem = |staple, text: &str| Staple { problem: Some(text.to_owned()), ..staple };
-    let Ok(response) = OcspResponse::from_der(der) else {
-        return problem(staple, "it is no OCSP response");
-    };
-    let status = response.status();
-    staple.response = Some(match status {
-        OcspResponseStatus::SUCCESSFUL => "successful",
-        OcspResponseStatus::MALFORMED_REQUEST => "malformedRequest",
-        OcspResponseStatus::INTERNAL_ERROR => "internalError",
-        OcspResponseStatus::TRY_LATER => "tryLater",
-        OcspResponseStatus::SIG_REQUIRED => "sigRequired",
-        OcspResponseStatus::UNAUTHORIZED => "unauthorized",
-        _ => "unknown",
-    });
-    let (Some(leaf), Some(issuer)) = (leaf, issuer) else {
-        return problem(staple, "the issuer is not known, so it cannot be matched");
-    };
-    // RFC 6960 section 4.1.1: responders name certificates by SHA-1 digests of their issuer.
-    let id = OcspCertId::from_cert(openssl::hash::MessageDigest::sha1(), leaf, issuer);
-    let (Ok(basic), Ok(id)) = (response.basic(), id) else {
-        return staple;
-    };
-    let Some(found) = basic.find_status(&id) else {
-        return problem(staple, "it is about another certificate");
-    };
-    staple.certificate = Some(match found.status {
-        openssl::ocsp::OcspCertStatus::GOOD => "good",
-        openssl::ocsp::OcspCertStatus::REVOKED => "revoked",
-        _ => "unknown",
-    });
-    staple.this_update = Some(found.this_update.to_string());
-    staple.next_update = found.next_update().map(ToString::to_string);
-    // Five minutes for clocks that differ.
-    if found.check_validity(300, None).is_err() {
-        return problem(staple, "it is not of this time");
-    }
-    staple
 }
 
 /// The version as OpenSSL has it.

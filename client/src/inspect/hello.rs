@@ -7,6 +7,7 @@ use super::registry::Version;
 
 /// What a ClientHello offers. Extensions that a version does not know are left out.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Hello {
     /// The only version that is offered.
     pub version: Version,

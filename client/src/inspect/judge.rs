@@ -1,10 +1,11 @@
 //! An endpoint held against a policy, rule by rule. The rules are read from the policy's own table
 //! ([`Parameters`]), so that what is judged is what both of our ends enforce.
 
-use super::chain::Chain;
+use super::chain::{Chain, shorten};
 use super::facts::{Inspection, Offer};
 use super::handshake::ClientCertificate;
 use super::registry::{GROUPS, Suite, Version};
+use sealpair_common::pki::CertificateFacts;
 use sealpair_common::tls::{Parameters, Policy, Protocol};
 use serde::Serialize;
 
@@ -39,10 +40,12 @@ pub struct Rule {
     pub source: String,
 }
 
-/// Holds an endpoint against a policy.
-pub(super) fn judge(inspection: &Inspection, policy: Policy) -> Judgement {
+/// Holds an endpoint against a policy. `identified` is whether it was shown a client certificate.
+pub(super) fn judge(inspection: &Inspection, policy: Policy, identified: bool) -> Judgement {
     let parameters = policy.parameters();
-    let mut judge = Judge { inspection, parameters, rules: Vec::new() };
+    // Who was not let in is not asked for more than that.
+    let closed = inspection.client_certificate == Some(ClientCertificate::Required) && !identified;
+    let mut judge = Judge { inspection, parameters, closed, rules: Vec::new() };
     judge.versions();
     judge.suites();
     judge.groups();
@@ -54,9 +57,14 @@ pub(super) fn judge(inspection: &Inspection, policy: Policy) -> Judgement {
     Judgement { policy: policy.name(), source: parameters.source, passed, rules }
 }
 
+/// What is said of what could not be found out. It does not pass.
+const CANNOT_BE_TOLD: &str = "cannot be told";
+
 struct Judge<'a> {
     inspection: &'a Inspection,
     parameters: &'static Parameters,
+    /// Whether a client certificate is required, and none was shown.
+    closed: bool,
     rules: Vec<Rule>,
 }
 
@@ -185,10 +193,16 @@ impl Judge<'_> {
             if let Some(rule) = shared {
                 self.shared(rule, &found, &allowed);
             }
-            if let Some(prime) = offer.prime {
-                let told = format!("a prime of {} bits", prime.bits);
-                let wanted = "at least 2048 bits".to_owned();
-                self.rule("tls12-prime", prime.bits >= 2048, told, wanted);
+            let wanted = "at least 2048 bits".to_owned();
+            match offer.prime {
+                Some(prime) => {
+                    let told = format!("a prime of {} bits", prime.bits);
+                    self.rule("tls12-prime", prime.bits >= 2048, told, wanted);
+                }
+                None if offer.suite_ids().into_iter().filter_map(Suite::of).any(Suite::is_dhe) => {
+                    self.rule("tls12-prime", false, CANNOT_BE_TOLD.to_owned(), wanted);
+                }
+                None => {}
             }
         }
     }
@@ -206,7 +220,7 @@ impl Judge<'_> {
                 }
                 None => {
                     let wanted = list(allowed);
-                    self.rule(rule, false, "cannot be told".to_owned(), wanted);
+                    self.rule(rule, false, CANNOT_BE_TOLD.to_owned(), wanted);
                 }
             }
         }
@@ -218,44 +232,62 @@ impl Judge<'_> {
             let told = match inspection.compression {
                 Some(true) => "DEFLATE",
                 Some(false) => "none",
-                None => "cannot be told",
+                None => CANNOT_BE_TOLD,
             };
             let passed = inspection.compression == Some(false);
             self.rule_of("compression", passed, told.to_owned(), "none", "RFC 9325 section 3.3");
+            self.renegotiation();
+            self.extended_master_secret();
         }
-        if let Some(found) = &inspection.renegotiation {
-            let passed = found.secure;
-            let told = if passed { "supported" } else { "not supported" };
-            let of = "RFC 9325 section 3.5, RFC 5746";
-            self.rule_of("secure-renegotiation", passed, told.to_owned(), "supported", of);
-            // Who cannot connect cannot renegotiate either.
-            let closed = inspection.client_certificate == Some(ClientCertificate::Required);
-            let passed = found.client_initiated.map_or(closed, |accepted| !accepted);
-            let told = found.explanation.clone();
-            let of = "CVE-2011-1473";
-            self.rule_of("client-renegotiation", passed, told, "refused", of);
-        }
-        if let Some(found) = &inspection.extended_master_secret {
-            // SP 800-140Dr2 and FIPS 140-3 IG D.Q: a module may not derive keys without it.
-            let demanded = self.parameters.extended_master_secret;
-            let passed = found.supported && (!demanded || found.required == Some(true));
-            let told = match (found.supported, found.required) {
-                (false, _) => "not supported",
-                (true, Some(true)) => "required",
-                (true, Some(false)) => "supported, and not required",
-                (true, None) => "supported; whether it is required cannot be told",
+        if self.offer(Version::TLS13).is_some() {
+            let (passed, told) = match (inspection.early_data, inspection.resumption.tls13_tickets)
+            {
+                (Some(early), _) => (early == 0, format!("tickets allow {early} bytes")),
+                (None, Some(0)) => (true, "no ticket comes".to_owned()),
+                // Tickets come to who gets in.
+                _ if self.closed => (true, "no ticket without a client certificate".to_owned()),
+                _ => (false, CANNOT_BE_TOLD.to_owned()),
             };
-            let (wanted, of) = match demanded {
-                true => ("required", "FIPS 140-3 IG D.Q, RFC 7627"),
-                false => ("supported", "RFC 7627"),
-            };
-            self.rule_of("extended-master-secret", passed, told.to_owned(), wanted, of);
+            self.rule_of("early-data", passed, told, "none", "RFC 8446 section 8");
         }
-        if let Some(early) = inspection.early_data {
-            let told = format!("tickets allow {early} bytes");
-            let of = "RFC 8446 section 8";
-            self.rule_of("early-data", early == 0, told, "none", of);
-        }
+    }
+
+    fn renegotiation(&mut self) {
+        let found = self.inspection.renegotiation.as_ref();
+        let secure = found.map(|found| found.secure);
+        let told = match secure {
+            Some(true) => "supported",
+            Some(false) => "not supported",
+            None => CANNOT_BE_TOLD,
+        };
+        let of = "RFC 9325 section 3.5, RFC 5746";
+        let passed = secure == Some(true);
+        self.rule_of("secure-renegotiation", passed, told.to_owned(), "supported", of);
+        // Who cannot connect cannot renegotiate either.
+        let accepted = found.and_then(|found| found.client_initiated);
+        let passed = accepted.map_or(self.closed, |accepted| !accepted);
+        let told = found.map_or(CANNOT_BE_TOLD, |found| found.explanation.as_str()).to_owned();
+        self.rule_of("client-renegotiation", passed, told, "refused", "CVE-2011-1473");
+    }
+
+    fn extended_master_secret(&mut self) {
+        // SP 800-140Dr2 and FIPS 140-3 IG D.Q: a module may not derive keys without it.
+        let demanded = self.parameters.extended_master_secret;
+        let found = self.inspection.extended_master_secret;
+        let passed = found
+            .is_some_and(|found| found.supported && (!demanded || found.required == Some(true)));
+        let told = match found.map(|found| (found.supported, found.required)) {
+            None => CANNOT_BE_TOLD,
+            Some((false, _)) => "not supported",
+            Some((true, Some(true))) => "required",
+            Some((true, Some(false))) => "supported, and not required",
+            Some((true, None)) => "supported; whether it is required cannot be told",
+        };
+        let (wanted, of) = match demanded {
+            true => ("required", "FIPS 140-3 IG D.Q, RFC 7627"),
+            false => ("supported", "RFC 7627"),
+        };
+        self.rule_of("extended-master-secret", passed, told.to_owned(), wanted, of);
     }
 
     fn certificates(&mut self) {
@@ -280,6 +312,7 @@ impl Judge<'_> {
                 "name" => ("certificate-name", "the server's name", "RFC 9525 section 6"),
                 "usage" => ("certificate-usage", "serverAuth", "RFC 5280 section 4.2.1.12"),
                 "order" => ("certificate-order", "in order, complete", "RFC 8446 section 4.4.2"),
+                "status" => ("certificate-status", "good, if stapled", "RFC 6960, RFC 7633"),
                 "revocation" => ("certificate-revocation", "not revoked", "RFC 5280 section 6.3"),
                 "standard" => ("certificate-standard", "nothing against it", "RFC 5280"),
                 // The policy has rules of its own for keys and signatures.
@@ -320,26 +353,34 @@ impl Judge<'_> {
         }
     }
 
-    /// How the certificates are signed, and with which keys. Nobody relies on the signature of a root.
+    /// How the certificates are signed, and with which keys, up to the trust anchor: that is what a client
+    /// of ours relies on, whether it was sent or not. Nobody relies on the signature of a root. Where no
+    /// anchor is reached there is nothing but what was sent.
     fn signatures(&mut self, chain: &Chain, weak: Option<String>) {
+        let path = chain.path.as_deref().unwrap_or(&chain.sent);
         let mut wrong = Vec::from_iter(weak);
         let mut found = Vec::new();
         let mut keys = Vec::new();
-        for (at, (certificate, facts)) in chain.sent.iter().zip(&chain.certificates).enumerate() {
+        for (at, certificate) in path.iter().enumerate() {
+            let facts = CertificateFacts::of(certificate);
+            let which = match chain.sent.contains(certificate) {
+                true => format!("certificate {at}"),
+                false => format!("{}, which was not sent", shorten(&facts.subject)),
+            };
             if at > 0 {
                 let verdict =
                     certificate.public_key().map(|key| self.parameters.check_issuer_key(&key));
                 keys.push(match verdict {
-                    Ok(Ok(())) => Ok(facts.key.as_str()),
-                    Ok(Err(reason)) => Err(format!("certificate {at}: {reason}")),
-                    Err(_) => Err(format!("certificate {at}: it has a key that cannot be read")),
+                    Ok(Ok(())) => Ok(facts.key),
+                    Ok(Err(reason)) => Err(format!("{which}: {reason}")),
+                    Err(_) => Err(format!("{which}: it has a key that cannot be read")),
                 });
             }
             if at == 0 || facts.subject != facts.issuer {
-                found.push(facts.signature_algorithm.as_str());
+                found.push(facts.signature_algorithm);
             }
             if let Err(reason) = self.parameters.check_signature(certificate) {
-                wrong.push(format!("certificate {at}: {reason}"));
+                wrong.push(format!("{which}: {reason}"));
             }
         }
         let told = match wrong.is_empty() {
@@ -350,10 +391,90 @@ impl Judge<'_> {
         self.rule("certificate-signatures", wrong.is_empty(), told, wanted);
         if !keys.is_empty() {
             let passed = keys.iter().all(Result::is_ok);
-            let told = keys.into_iter().map(|key| key.map_or_else(|why| why, str::to_owned));
+            let told = keys.into_iter().map(|key| key.unwrap_or_else(|why| why));
             let told = told.collect::<Vec<_>>().join(", ");
             let wanted = format!("keys of issuers that {} allows", self.parameters.source);
             self.rule("certificate-issuer-keys", passed, told, wanted);
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// An endpoint of which nothing is known but that it speaks these versions.
+    fn unknown(versions: &[Version]) -> Inspection {
+        let mut inspection =
+            Inspection::new("localhost".to_owned(), "127.0.0.1:443".parse().unwrap());
+        for version in versions {
+            let offer = Offer { offered: true, decided: true, complete: true, ..Offer::default() };
+            inspection.protocols.insert(*version, offer);
+        }
+        inspection
+    }
+
+    fn rule<'a>(judgement: &'a Judgement, name: &str) -> Option<&'a Rule> {
+        judgement.rules.iter().find(|rule| rule.rule == name)
+    }
+
+    const BEFORE_TLS13: [&str; 4] =
+        ["compression", "secure-renegotiation", "client-renegotiation", "extended-master-secret"];
+
+    #[test]
+    fn what_could_not_be_found_out_does_not_pass() {
+        for policy in [Policy::Intermediate, Policy::Modern, Policy::Fips, Policy::Cnsa1] {
+            let judgement = judge(&unknown(&[Version::TLS12, Version::TLS13]), policy, false);
+            for name in BEFORE_TLS13.into_iter().chain(["early-data"]) {
+                let rule = rule(&judgement, name).unwrap_or_else(|| panic!("{name} is missing"));
+                assert!(!rule.passed, "{policy:?}: {rule:?}");
+                assert_eq!(rule.found, CANNOT_BE_TOLD, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_rule_is_about_versions_that_are_offered() {
+        let judgement = judge(&unknown(&[Version::TLS13]), Policy::Modern, false);
+        assert!(BEFORE_TLS13.iter().all(|name| rule(&judgement, name).is_none()));
+        let judgement = judge(&unknown(&[Version::TLS12]), Policy::Intermediate, false);
+        assert!(rule(&judgement, "early-data").is_none());
+    }
+
+    #[test]
+    fn who_is_not_let_in_is_not_asked_for_tickets_nor_renegotiation() {
+        let mut closed = unknown(&[Version::TLS12, Version::TLS13]);
+        closed.client_certificate = Some(ClientCertificate::Required);
+        for (identified, passed) in [(false, true), (true, false)] {
+            let judgement = judge(&closed, Policy::Intermediate, identified);
+            for name in ["early-data", "client-renegotiation"] {
+                assert_eq!(rule(&judgement, name).unwrap().passed, passed, "{name}");
+            }
+            assert!(!rule(&judgement, "secure-renegotiation").unwrap().passed);
+        }
+    }
+
+    #[test]
+    fn tickets_say_whether_early_data_is_taken() {
+        let mut inspection = unknown(&[Version::TLS13]);
+        for (tickets, early, passed) in
+            [(Some(0), None, true), (Some(1), Some(0), true), (Some(1), Some(1), false)]
+        {
+            inspection.resumption.tls13_tickets = tickets;
+            inspection.early_data = early;
+            let judgement = judge(&inspection, Policy::Modern, false);
+            assert_eq!(rule(&judgement, "early-data").unwrap().passed, passed, "{early:?}");
+        }
+    }
+
+    #[test]
+    fn a_prime_that_could_not_be_seen_does_not_pass() {
+        let mut inspection = unknown(&[Version::TLS12]);
+        let offer = inspection.protocols.get_mut(&Version::TLS12).unwrap();
+        // TLS_DHE_RSA_WITH_AES_128_GCM_SHA256
+        offer.suites.extend(super::super::facts::SuiteFacts::of(0x009e));
+        let judgement = judge(&inspection, Policy::Intermediate, false);
+        assert!(!rule(&judgement, "tls12-prime").unwrap().passed);
     }
 }

@@ -5,7 +5,7 @@
 //!                                                                                  ─▶ chains explained
 //! ```
 
-use super::chain::{Chain, explain};
+use super::chain::{Presented, Staple, Status, explain};
 use super::enumerate::{self, Alpn, Found, Greeting, Preference, parallel};
 use super::facts::{
     ExtendedMasterSecret, GroupFacts, Inspection, Offer, Renegotiation, SuiteFacts,
@@ -31,9 +31,8 @@ pub(super) struct Look<'a> {
     /// Groups for which a first hello must have a key share; empty where the server does without.
     shares: Vec<u16>,
     found: Inspection,
-    /// The chains that were presented, in DER, and in which versions.
-    chains: Vec<(Version, Vec<Vec<u8>>)>,
-    staple: Option<Vec<u8>>,
+    /// The chains that were presented.
+    chains: Vec<Presented>,
 }
 
 /// A question to a version of which the suites are known.
@@ -60,7 +59,7 @@ enum Told {
     Compression(Option<bool>),
     Alpn(&'static str, Option<Alpn>),
     Prime(Version, Option<Prime>),
-    Chains(Version, Vec<Vec<Vec<u8>>>),
+    Chains(Vec<Presented>),
 }
 
 /// A handshake that is to be finished.
@@ -71,6 +70,8 @@ enum Finish {
     WithoutExtendedMasterSecret(SurveyOptions),
     Alpn(SurveyOptions, &'static str),
     Chain(SurveyOptions),
+    /// As somebody without a certificate.
+    Unidentified(SurveyOptions),
 }
 
 /// And what it shows.
@@ -79,14 +80,15 @@ enum Shown {
     Renegotiated(Renegotiated),
     WithoutExtendedMasterSecret(Option<bool>),
     Alpn(&'static str, Option<Alpn>),
-    Chain(Vec<X509>),
+    Chain(Option<(Vec<X509>, Option<Vec<u8>>)>),
+    Unidentified(Option<ClientCertificate>),
 }
 
 impl<'a> Look<'a> {
     /// A look at an endpoint.
     pub(super) fn new(endpoint: &'a Endpoint, options: &'a Options) -> Self {
         let found = Inspection::new(options.name.to_string(), endpoint.address());
-        Self { endpoint, options, shares: Vec::new(), found, chains: Vec::new(), staple: None }
+        Self { endpoint, options, shares: Vec::new(), found, chains: Vec::new() }
     }
 
     /// Asks everything.
@@ -178,7 +180,7 @@ impl<'a> Look<'a> {
                 Told::Prime(version, enumerate::prime(endpoint, version, &suites(version)))
             }
             Question::Chains(version) => {
-                Told::Chains(version, enumerate::chains(endpoint, version, &suites(version)))
+                Told::Chains(enumerate::chains(endpoint, version, &suites(version)))
             }
         }
     }
@@ -214,11 +216,6 @@ impl<'a> Look<'a> {
                 if reply.asks_for_certificate == Some(false) {
                     found.client_certificate = Some(ClientCertificate::None);
                 }
-                // The flight was read to its end.
-                if reply.asks_for_certificate.is_some() {
-                    found.ocsp_stapling = Some(handshake::Staple::default());
-                }
-                self.staple = reply.staple;
             }
             Told::Flight(None) => {}
             Told::WithoutExtendedMasterSecret(accepted) => {
@@ -235,9 +232,7 @@ impl<'a> Look<'a> {
                     offer.prime = prime;
                 }
             }
-            Told::Chains(version, chains) => {
-                self.chains.extend(chains.into_iter().map(|chain| (version, chain)));
-            }
+            Told::Chains(chains) => self.chains.extend(chains),
         }
     }
 
@@ -246,7 +241,14 @@ impl<'a> Look<'a> {
         let mut wanted = Vec::new();
         let newest = Version::ALL.into_iter().rev().find_map(|version| self.survey(version));
         match &newest {
-            Some((_, options)) => wanted.push(Finish::See(options.clone())),
+            Some((_, options)) => {
+                wanted.push(Finish::See(options.clone()));
+                if options.identity.is_some() {
+                    let mut without = options.clone();
+                    without.identity = None;
+                    wanted.push(Finish::Unidentified(without));
+                }
+            }
             None => self.found.handshake_problem = Some(self.why_not()),
         }
         let before = self.found.newest_before_tls13().map(|(version, _)| version);
@@ -279,6 +281,9 @@ impl<'a> Look<'a> {
                 Shown::Alpn(protocol, handshake::alpn(endpoint, options, protocol))
             }
             Finish::Chain(options) => Shown::Chain(handshake::chain_for(endpoint, options)),
+            Finish::Unidentified(options) => {
+                Shown::Unidentified(handshake::see(endpoint, options).client_certificate)
+            }
         });
         for shown in shown {
             self.take(shown);
@@ -302,7 +307,15 @@ impl<'a> Look<'a> {
             Shown::Alpn(protocol, told) => {
                 self.found.alpn.insert(protocol, told);
             }
-            Shown::Chain(chain) => self.chains.push((Version::TLS13, encoded(&chain))),
+            Shown::Chain(Some((chain, staple))) => {
+                self.chains.push(presented(Version::TLS13, &chain, staple));
+            }
+            Shown::Chain(None) => {}
+            // That it asks is known already.
+            Shown::Unidentified(Some(wanted)) if wanted != ClientCertificate::Asked => {
+                self.found.client_certificate = Some(wanted);
+            }
+            Shown::Unidentified(_) => {}
         }
     }
 
@@ -310,35 +323,30 @@ impl<'a> Look<'a> {
         let found = &mut self.found;
         let name = seen.session.as_ref().map(|session| session.protocol);
         let version = Version::ALL.into_iter().find(|version| version.name() == name);
-        // Tickets come to who gets in.
-        let refused = seen.client_certificate == Some(ClientCertificate::Required);
+        // Tickets come to who gets in, from some with the first answer only.
+        let refused = seen.client_certificate == Some(ClientCertificate::Required)
+            || (seen.problem.is_some() && seen.tickets.is_empty());
         if version == Some(Version::TLS13) && !refused {
             found.resumption.tls13_tickets = Some(seen.tickets.len());
             found.early_data = seen.tickets.iter().map(|ticket| ticket.max_early_data).max();
         }
         // "It does not ask" of TLS 1.2 is not what counts where TLS 1.3 is spoken, too.
         found.client_certificate = seen.client_certificate.or(found.client_certificate);
-        if name.is_some() {
-            found.ocsp_stapling = Some(handshake::Staple::default());
-        }
         found.session = seen.session;
         found.http = seen.http;
         found.handshake_problem = seen.problem;
-        self.staple = seen.staple.or_else(|| self.staple.take());
         if let Some(version) = version {
-            self.chains.push((version, encoded(&seen.chain)));
+            self.chains.push(presented(version, &seen.chain, seen.staple));
         }
     }
 
     /// With what a handshake of this version can be finished by the linked OpenSSL.
     fn survey(&self, version: Version) -> Option<(Version, SurveyOptions)> {
         let offer = self.found.offer(version)?;
-        let options = SurveyOptions {
-            version: Some(handshake::ssl_version(version)?),
-            groups: groups_built_in(offer.groups.iter().map(|group| group.openssl)),
-            identity: self.options.identity.clone(),
-            ..SurveyOptions::default()
-        };
+        let mut options = SurveyOptions::default();
+        options.version = Some(handshake::ssl_version(version)?);
+        options.groups = groups_built_in(offer.groups.iter().map(|group| group.openssl));
+        options.identity = self.options.identity.clone();
         let possible = version != Version::TLS13 || !options.groups.is_empty();
         possible.then_some((version, options))
     }
@@ -372,48 +380,52 @@ impl<'a> Look<'a> {
         families.into_iter().filter(move |_| several).filter_map(move |(_, names)| {
             let signatures = signatures_built_in(names);
             let possible = !signatures.is_empty();
-            possible.then(|| SurveyOptions { signatures, ..options.clone() })
+            let mut options = options.clone();
+            options.signatures = signatures;
+            possible.then_some(options)
         })
     }
 
     /// Holds the chains against every rule, each once.
     fn explain(&mut self, examiner: &Examiner) {
         let now = Timestamp::now();
-        let mut distinct: Vec<(Vec<Version>, Vec<Vec<u8>>)> = Vec::new();
-        for (version, chain) in self.chains.drain(..).rev().filter(|(_, chain)| !chain.is_empty()) {
-            match distinct.iter_mut().find(|(_, other)| *other == chain) {
-                Some((versions, _)) if versions.contains(&version) => {}
-                Some((versions, _)) => versions.push(version),
-                None => distinct.push((vec![version], chain)),
+        let mut distinct: Vec<(Vec<u8>, Vec<Presented>)> = Vec::new();
+        for presented in self.chains.drain(..).rev().filter(|it| !it.certificates.is_empty()) {
+            let chain = presented.certificates.concat();
+            match distinct.iter_mut().find(|(other, _)| *other == chain) {
+                Some((_, all)) => all.push(presented),
+                None => distinct.push((chain, vec![presented])),
             }
         }
-        for (mut versions, ders) in distinct {
+        for (_, all) in distinct {
+            let Some(ders) = all.first().map(|first| &first.certificates) else { continue };
+            let mut versions: Vec<Version> = all.iter().map(|it| it.version).collect();
             versions.sort_unstable();
+            versions.dedup();
+            let statuses: Vec<Status> = all.iter().map(|it| it.status.clone()).collect();
             let sent: Result<Vec<X509>, _> = ders.iter().map(|der| X509::from_der(der)).collect();
             let Ok(sent) = sent else {
                 let text = format!("a certificate of a chain of {} cannot be read", ders.len());
                 self.found.notes.push(text);
                 continue;
             };
-            match explain(sent, versions, examiner, &self.options.name, now) {
+            match explain(sent, versions, &statuses, examiner, &self.options.name, now) {
                 Ok(chain) => self.found.certificates.extend(chain),
                 Err(error) => {
                     self.found.notes.push(format!("a chain cannot be verified: {error}"));
                 }
             }
         }
-        if self.found.ocsp_stapling.is_some() || self.staple.is_some() {
-            let chain: Option<&Chain> = self.found.certificates.first();
-            let leaf = chain.and_then(|chain| chain.sent.first());
-            let issuer = chain.and_then(|chain| chain.issuer.as_ref());
-            let staple = handshake::read_staple(
-                self.staple.as_deref(),
-                leaf.map(AsRef::as_ref),
-                issuer.map(AsRef::as_ref),
-            );
-            self.found.ocsp_stapling = Some(staple);
-        }
+        // Of several, one that is refused, else one that is there.
+        let staples = self.found.certificates.iter().map(|chain| &chain.staple);
+        let weight = |staple: &&Staple| (staple.is_bad(), staple.stapled);
+        self.found.ocsp_stapling = staples.max_by_key(weight).cloned();
     }
+}
+
+fn presented(version: Version, chain: &[X509], staple: Option<Vec<u8>>) -> Presented {
+    let status = staple.map_or(Status::Absent, Status::Stapled);
+    Presented { version, certificates: encoded(chain), status }
 }
 
 fn encoded(chain: &[X509]) -> Vec<Vec<u8>> {

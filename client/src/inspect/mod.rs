@@ -28,12 +28,12 @@ pub mod reply;
 mod tests;
 mod text;
 
-pub use chain::{Chain, Check};
+pub use chain::{Chain, Check, Staple};
 pub use enumerate::{Alpn, Preference};
 pub use facts::{
     ExtendedMasterSecret, GroupFacts, Inspection, Offer, Renegotiation, Resumption, SuiteFacts,
 };
-pub use handshake::{ClientCertificate, HttpHead, Staple};
+pub use handshake::{ClientCertificate, HttpHead};
 pub use judge::{Judgement, Rule};
 pub use probe::{AT_A_TIME, MOST_CONNECTIONS};
 pub use text::text;
@@ -98,8 +98,13 @@ pub fn inspect(addresses: &[SocketAddr], options: &Options) -> Result<Inspection
         inspection.notes.push(text.to_owned());
     }
     if let Some(policy) = options.policy {
-        let judgement = judge::judge(&inspection, policy);
+        let judgement = judge::judge(&inspection, policy, options.identity.is_some());
         inspection.judgement = Some(judgement);
+        if policy == Policy::Fips {
+            let text = "whether the endpoint uses a validated FIPS module cannot be seen from \
+                        outside: this policy is about algorithms only";
+            inspection.notes.push(text.to_owned());
+        }
     }
     inspection.connections = endpoint.connections();
     inspection.seconds = began.elapsed().as_secs_f64();
@@ -143,10 +148,10 @@ fn not_tls(endpoint: &Endpoint, answers: &[Answer]) -> Report {
     if let Some(words) = words {
         let shown = String::from_utf8_lossy(words).into_owned();
         let report = match words.starts_with(b"HTTP/") || words.starts_with(b"<") {
-            true => Report::new(Exit::Handshake, "plain-http", format!("{address} is not TLS"))
+            true => Report::new(Exit::Protocol, "plain-http", format!("{address} is not TLS"))
                 .explain(format!("it answers in plain HTTP: {shown}"))
                 .remedy("use the port of HTTPS"),
-            false => Report::new(Exit::Handshake, "not-tls", format!("{address} is not TLS"))
+            false => Report::new(Exit::Protocol, "not-tls", format!("{address} is not TLS"))
                 .explain(format!("it answers with something else: {shown}"))
                 .remedy("use the port of a TLS server"),
         };

@@ -5,6 +5,7 @@
 //! connections at once, never more than [`MOST_CONNECTIONS`] in all, and when it stops answering it is
 //! left alone.
 
+use super::chain::Status;
 use super::hello::Hello;
 use super::reply::{Event, Malformed, Reader, ServerHello};
 use sealpair_common::tls::ServerName;
@@ -88,6 +89,18 @@ impl Reply {
             key_exchange: None,
             asks_for_certificate: None,
             staple: None,
+        }
+    }
+
+    /// What was stapled. It comes before the key exchange (RFC 6066 section 8), so what came after it says
+    /// that there was nothing.
+    pub(super) fn status(&self) -> Status {
+        match &self.staple {
+            Some(der) => Status::Stapled(der.clone()),
+            None if self.key_exchange.is_some() || self.asks_for_certificate.is_some() => {
+                Status::Absent
+            }
+            None => Status::Untold,
         }
     }
 }

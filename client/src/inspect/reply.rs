@@ -26,6 +26,7 @@ const RETRY: [u8; 32] = [
 
 /// What was said.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum Event {
     /// A ServerHello, or a HelloRetryRequest.
     ServerHello(ServerHello),
@@ -54,6 +55,7 @@ pub enum Event {
 
 /// A ServerHello.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct ServerHello {
     /// The version that was chosen, from the extension in TLS 1.3.
     pub version: Version,
@@ -106,6 +108,7 @@ impl std::error::Error for Malformed {}
 
 /// Takes bytes in as they come, and gives out what they say.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Reader {
     /// Bytes of records; those before `at` have been taken out.
     record: Vec<u8>,
@@ -325,6 +328,7 @@ fn certificates(body: &[u8]) -> Option<Vec<Vec<u8>>> {
 
 /// What a server chose for the key exchange in TLS 1.2 and older.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct KeyExchange {
     /// The group, with an elliptic curve.
     pub group: Option<u16>,
@@ -336,6 +340,7 @@ pub struct KeyExchange {
 
 /// A prime of Diffie-Hellman.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Prime {
     /// Its length in bits.
     pub bits: usize,
@@ -390,7 +395,11 @@ impl Prime {
         // The primes of RFC 7919 and of RFC 2409 and 3526 begin so: the digits of e and of pi.
         let origin = match significant.get(8..16) {
             Some([0xad, 0xf8, 0x54, 0x58, 0xa2, 0xbb, 0x4a, 0x9a]) => Some("RFC 7919"),
-            Some([0xc9, 0x0f, 0xda, 0xa2, 0x21, 0x68, 0xc2, 0x34]) => Some("RFC 3526"),
+            Some([0xc9, 0x0f, 0xda, 0xa2, 0x21, 0x68, 0xc2, 0x34]) => Some(match bits {
+                // RFC 3526 begins at 1536 bits.
+                0..1536 => "RFC 2409",
+                _ => "RFC 3526",
+            }),
             _ => None,
         };
         Self { bits, origin }

@@ -125,6 +125,20 @@ fn server_hello(bytes: &[u8]) -> ServerHello {
 }
 
 #[test]
+fn a_prime_of_pi_is_of_the_rfc_that_has_its_length() {
+    let suite = Suite::all().find(|suite| suite.iana == "TLS_DHE_RSA_WITH_AES_128_CBC_SHA");
+    for (length, origin) in [(96, "RFC 2409"), (128, "RFC 2409"), (192, "RFC 3526")] {
+        let digits = [0xc9, 0x0f, 0xda, 0xa2, 0x21, 0x68, 0xc2, 0x34];
+        let mut prime = vec![0xff; length];
+        prime[8..16].copy_from_slice(&digits);
+        // The prime, the generator, the server's share, a signature.
+        let body = [&[0, length as u8][..], &prime, &[0, 1, 2], &[0, 1, 2], &[0, 0]].concat();
+        let exchange = KeyExchange::parse(suite.unwrap(), Version::TLS10, &body).unwrap().unwrap();
+        assert_eq!(exchange.prime.unwrap().origin, Some(origin), "{length} bytes");
+    }
+}
+
+#[test]
 fn openssl_names_its_group_in_a_retry_and_takes_every_share() {
     let asked = Hello { groups: vec![24], ..hello(Version::TLS13) };
     let retry = server_hello(&answer(&asked));

@@ -7,6 +7,7 @@ use super::handshake::ClientCertificate;
 use super::judge::Judgement;
 use super::registry::Version;
 use sealpair_common::escape::Escaped;
+use sealpair_common::tls::CertStatus;
 use std::fmt::Write as _;
 
 /// The label column.
@@ -35,12 +36,12 @@ pub fn text(found: &Inspection) -> String {
         out.heading("Certificates");
         out.row("", "none could be seen");
     }
+    if let Some(judgement) = &found.judgement {
+        rules(&mut out, judgement);
+    }
     for note in &found.notes {
         out.heading("Note");
         out.row("", note);
-    }
-    if let Some(judgement) = &found.judgement {
-        rules(&mut out, judgement);
     }
     out.0
 }
@@ -155,7 +156,10 @@ fn connection(out: &mut Out, found: &Inspection) {
     }
     if let Some(staple) = &found.ocsp_stapling {
         let mut text = yes(staple.stapled).to_owned();
-        for part in [staple.certificate, staple.problem.as_deref()].into_iter().flatten() {
+        for part in [staple.certificate.map(CertStatus::name), staple.problem.as_deref()]
+            .into_iter()
+            .flatten()
+        {
             let _ = write!(text, ", {part}");
         }
         if let Some(next) = &staple.next_update {
@@ -165,6 +169,7 @@ fn connection(out: &mut Out, found: &Inspection) {
     }
     let wanted = match found.client_certificate {
         Some(ClientCertificate::None) => "not asked for",
+        Some(ClientCertificate::Asked) => "asked for; whether it is required cannot be told",
         Some(ClientCertificate::Optional) => "asked for, not required",
         Some(ClientCertificate::Required) => "required",
         None => "cannot be told",

@@ -8,7 +8,10 @@ use super::classify::verify_result::*;
 use super::error::ConfigError;
 use super::failure::rule_of;
 use super::name::ServerName;
+use super::ocsp::{self, Problem as Unusable, Reading, StapledStatus};
 use super::trust::Trust;
+use crate::pki::inspect::must_staple;
+use jiff::Timestamp;
 use openssl::error::ErrorStack;
 use openssl::stack::Stack;
 use openssl::x509::store::X509Store;
@@ -26,6 +29,9 @@ const CA_MD_TOO_WEAK: i32 = 68;
 /// OpenSSL's security level 2: 112 bits, as SP 800-57 part 1 asks for
 /// (X509_VERIFY_PARAM_set_auth_level(3)).
 const SECURITY_LEVEL: i32 = 2;
+/// A level at which nothing is too weak. A certificate whose key is leaves OpenSSL no word for where its
+/// chain leads: "too weak" is all that it says then.
+const ANY_STRENGTH: i32 = 0;
 
 /// The trust anchors and revocation lists, loaded once.
 pub struct Examiner {
@@ -49,6 +55,9 @@ pub struct Examined {
     /// The chain as OpenSSL built it, as far as it came: the peer's own certificate first, the trust
     /// anchor last if one was found.
     pub path: Vec<X509>,
+    /// Whether the last of them is one of the trust anchors. A chain without a problem that is not so
+    /// leads nowhere all the same.
+    pub anchored: bool,
 }
 
 /// A rule that a chain breaks.
@@ -153,6 +162,23 @@ impl Examiner {
         sent: &[X509],
         name: &ServerName,
     ) -> Result<Examined, ConfigError> {
+        let (mut problems, path) = self.verify(leaf, sent, name, ANY_STRENGTH)?;
+        problems.retain(|problem| problem.kind != ProblemKind::Strength);
+        let (strength, _) = self.verify(leaf, sent, name, SECURITY_LEVEL)?;
+        problems.extend(strength.into_iter().filter(|p| p.kind == ProblemKind::Strength));
+        let anchors = self.store.all_certificates();
+        let anchored = path.last().is_some_and(|last| anchors.iter().any(|it| *it == **last));
+        Ok(Examined { problems, path, anchored })
+    }
+
+    /// Every rule that a chain breaks at a security level, and the chain as it was built.
+    fn verify(
+        &self,
+        leaf: &X509Ref,
+        sent: &[X509],
+        name: &ServerName,
+        level: i32,
+    ) -> Result<(Vec<Problem>, Vec<X509>), ConfigError> {
         let mut chain = Stack::new()?;
         for certificate in sent {
             chain.push(certificate.clone())?;
@@ -161,7 +187,7 @@ impl Examiner {
         let mut context = X509StoreContext::new()?;
         let found = context.init(&self.store, leaf, &chain, |context| {
             let found = crate::ffi::survey::verify_all(context, |param| {
-                param.set_auth_level(SECURITY_LEVEL);
+                param.set_auth_level(level);
                 param.set_purpose(X509PurposeId::SSL_SERVER)?;
                 param.set_hostflags(
                     X509CheckFlags::NO_PARTIAL_WILDCARDS | X509CheckFlags::NEVER_CHECK_SUBJECT,
@@ -181,8 +207,23 @@ impl Examiner {
                 problems.push(problem);
             }
         }
-        Ok(Examined { problems, path })
+        Ok((problems, path))
     }
+}
+
+/// What a stapled OCSP response in DER says of a certificate, as a client of ours reads it. `above` are the
+/// certificates among which its issuer is.
+pub fn stapled(der: &[u8], leaf: &X509Ref, above: &[X509]) -> StapledStatus {
+    let reading = match ocsp::issuer_of(leaf, above.iter().map(AsRef::as_ref)) {
+        Some(issuer) => ocsp::read(der, leaf, issuer, Timestamp::now()),
+        None => Reading::failed(Unusable::NoIssuer),
+    };
+    reading.facts()
+}
+
+/// Whether a certificate is refused without a stapled response (RFC 7633).
+pub fn demands_staple(leaf: &X509Ref) -> bool {
+    must_staple(leaf)
 }
 
 fn set_name(param: &mut X509VerifyParamRef, name: &ServerName) -> Result<(), ErrorStack> {

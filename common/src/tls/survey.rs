@@ -32,6 +32,7 @@ const NO_EXTENDED_MASTER_SECRET: u64 = 1;
 
 /// What a survey asks with.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct SurveyOptions {
     /// The only protocol version that is offered; any from TLS 1.0 on if `None`.
     pub version: Option<SslVersion>,
