@@ -103,7 +103,8 @@ check_same() {
         "$1.inspected" >"$1.ours"
     # What sslyze cannot see for want of an extended master secret, `openssl s_client` was asked.
     [ -e "$1.tls12" ] || echo null >"$1.tls12"
-    jq -S --slurpfile asked "$1.tls12" '{ "SSLv3": .ssl_3_0_cipher_suites, "TLSv1.0": .tls_1_0_cipher_suites, "TLSv1.1": .tls_1_1_cipher_suites,
+    jq -S --slurpfile asked "$1.tls12" '{ "SSLv3": .ssl_3_0_cipher_suites,
+            "TLSv1.0": .tls_1_0_cipher_suites, "TLSv1.1": .tls_1_1_cipher_suites,
             "TLSv1.2": .tls_1_2_cipher_suites, "TLSv1.3": .tls_1_3_cipher_suites }
         | map_values(.result) | with_entries(select(.value.is_tls_version_supported)
         | .value |= ([.accepted_cipher_suites[].cipher_suite.openssl_name] | sort))
@@ -113,13 +114,15 @@ check_same() {
         cat "$1.differs" >&2
     fi
     jq -e 'length > 0' "$1.ours" >/dev/null || wrong "$1" "inspect finds no version"
-    jq -r --arg name "$1" '"\($name): " + ([to_entries[] | "\(.value | length) suites in \(.key)"] | join(", "))' "$1.ours"
+    jq -r --arg name "$1" '[to_entries[] | "\(.value | length) suites in \(.key)"]
+        | "\($name): " + join(", ")' "$1.ours"
 }
 
 # check_inspect SERVER POLICY CODE: what inspect judges of a server by a policy.
 check_inspect() {
     local code=0
-    sealpair inspect --quiet --json --ca "$1.ca" --policy "$2" "localhost:$(cat "$1.port")" >"$1.judged" 2>why || code=$?
+    sealpair inspect --quiet --json --ca "$1.ca" --policy "$2" "localhost:$(cat "$1.port")" \
+        >"$1.judged" 2>why || code=$?
     [ "$code" = "$3" ] || wrong "$1" "inspect --policy $2: exit $code instead of $3:" \
         "$(jq -c '[.policy.rules[]? | select(.passed | not) | .rule]' "$1.judged") $(tail -3 why)"
 }

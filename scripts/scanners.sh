@@ -184,8 +184,8 @@ check_testssl() {
     while IFS= read -r finding; do
         wrong "$1" "testssl.sh: $finding"
     done < <(not_allowed "$1")
-    jq -r --arg policy "$1" '"\($policy): \(length) findings, of which \(map(select(.severity == "OK")) | length) are good"' \
-        "$1.testssl"
+    jq -r --arg policy "$1" '(map(select(.severity == "OK")) | length) as $good
+        | "\($policy): \(length) findings, of which \($good) are good"' "$1.testssl"
 }
 
 # not_allowed NAME prints the findings in NAME.testssl that count.
