@@ -22,6 +22,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         algorithms.iter().filter(wanted).map(|algorithm| algorithm.name).collect()
     };
     let curves: Result<Vec<&str>, _> = parameters.keys.curves.iter().map(Nid::short_name).collect();
+    let digests: Option<Result<Vec<&str>, _>> =
+        parameters.certificate_digests.map(|nids| nids.iter().map(Nid::short_name).collect());
     let document = json!({
         "schema": "sealpair.policy/1",
         "policy": policy.name(),
@@ -33,9 +35,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         "groups_where_built": names(parameters.groups, Availability::WhereBuilt),
         "signatures": names(parameters.signatures, Availability::Required),
         "signatures_where_built": names(parameters.signatures, Availability::WhereBuilt),
+        "security_level": parameters.security_level,
         "rsa_bits": parameters.keys.rsa_bits,
         "ml_dsa": parameters.keys.ml_dsa,
         "curves": curves?,
+        "certificate_digests": digests.transpose()?,
         "lifetime_days": parameters.lifetime_days,
         "extended_master_secret": parameters.extended_master_secret,
         "fips_module": parameters.fips_module,
