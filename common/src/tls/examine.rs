@@ -9,6 +9,7 @@ use super::error::ConfigError;
 use super::failure::rule_of;
 use super::name::ServerName;
 use super::ocsp::{self, Problem as Unusable, Reading, StapledStatus};
+use super::policy::Policy;
 use super::trust::Trust;
 use crate::pki::inspect::must_staple;
 use jiff::Timestamp;
@@ -211,11 +212,14 @@ impl Examiner {
     }
 }
 
-/// What a stapled OCSP response in DER says of a certificate, as a client of ours reads it. `above` are the
+/// What a stapled OCSP response in DER says of a certificate, as a client of ours reads it under the usual
+/// policy. `above` are the
 /// certificates among which its issuer is.
 pub fn stapled(der: &[u8], leaf: &X509Ref, above: &[X509]) -> StapledStatus {
     let reading = match ocsp::issuer_of(leaf, above.iter().map(AsRef::as_ref)) {
-        Some(issuer) => ocsp::read(der, leaf, issuer, Timestamp::now()),
+        Some(issuer) => {
+            ocsp::read(der, leaf, issuer, Policy::default().parameters(), Timestamp::now())
+        }
         None => Reading::failed(Unusable::NoIssuer),
     };
     reading.facts()
