@@ -416,8 +416,8 @@ impl<'a> Look<'a> {
                 }
             }
         }
-        // Of several, one that is refused, else one that is there.
-        let staples = self.found.certificates.iter().map(|chain| &chain.staple);
+        // Of several the first that is refused, else the first that is there.
+        let staples = self.found.certificates.iter().rev().map(|chain| &chain.staple);
         let weight = |staple: &&Staple| (staple.is_bad(), staple.stapled);
         self.found.ocsp_stapling = staples.max_by_key(weight).cloned();
     }

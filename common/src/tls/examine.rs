@@ -17,7 +17,7 @@ use openssl::error::ErrorStack;
 use openssl::stack::Stack;
 use openssl::x509::store::X509Store;
 use openssl::x509::verify::{X509CheckFlags, X509VerifyParamRef};
-use openssl::x509::{X509, X509PurposeId, X509Ref, X509StoreContext};
+use openssl::x509::{X509, X509PurposeId, X509Ref, X509StoreContext, X509VerifyResult};
 use std::fmt;
 
 // More of <openssl/x509_vfy.h> (OpenSSL 3.0).
@@ -187,7 +187,7 @@ impl Examiner {
         let mut path = Vec::new();
         let mut context = X509StoreContext::new()?;
         let found = context.init(&self.store, leaf, &chain, |context| {
-            let found = crate::ffi::survey::verify_all(context, |param| {
+            let mut found = crate::ffi::survey::verify_all(context, |param| {
                 param.set_auth_level(level);
                 param.set_purpose(X509PurposeId::SSL_SERVER)?;
                 param.set_hostflags(
@@ -195,6 +195,11 @@ impl Examiner {
                 );
                 set_name(param, name)
             })?;
+            // Whatever ended it without a word is no pass either.
+            let end = context.error();
+            if found.is_empty() && end != X509VerifyResult::OK {
+                found.push((end.as_raw(), context.error_depth()));
+            }
             path.extend(context.chain().into_iter().flatten().map(ToOwned::to_owned));
             Ok(found)
         })?;
