@@ -352,16 +352,14 @@ fn a_list_with_a_weak_signature_is_3_on_both_ends_and_so_is_one_that_the_policy_
         let list = list.to_str().unwrap();
         get(&peer.url("/a"), &pki.ca(), &["--crl", list, "--policy", policy])
     };
-    for digest in ["sha1", "md5"] {
-        let list = pki.crl_signed_with(digest, &[]);
-        let words = [list.to_str().unwrap(), "proves nothing", &digest.to_uppercase()];
-        explained(&client(&list, "intermediate").expect_code(3), &words);
-        let start = SealpairServer::builder().identity(&server).client_auth("required", &pki.ca());
-        let (ended, _) = start.arg("--crl").arg(&list).refused();
-        assert_eq!(ended.code(), Some(3), "{ended}");
-        for word in words {
-            assert!(ended.stderr.contains(word), "`{word}` is missing: {ended}");
-        }
+    let list = pki.crl_signed_with("sha1", &[]);
+    let words = [list.to_str().unwrap(), "proves nothing", "its signature uses SHA1"];
+    explained(&client(&list, "intermediate").expect_code(3), &words);
+    let start = SealpairServer::builder().identity(&server).client_auth("required", &pki.ca());
+    let (ended, _) = start.arg("--crl").arg(&list).refused();
+    assert_eq!(ended.code(), Some(3), "{ended}");
+    for word in words {
+        assert!(ended.stderr.contains(word), "`{word}` is missing: {ended}");
     }
     let list = pki.crl_signed_with("sha256", &[]);
     client(&list, "intermediate").expect_success();

@@ -111,11 +111,26 @@ mod tests {
             };
             assert_eq!(allowed, expected, "{policy}");
         }
+        // md5WithRSAEncryption, 1.2.840.113549.1.1.4.
+        let oid = [tag::OID, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 4];
+        let md5 = Signature::of(&oid).unwrap();
+        assert_eq!(md5.check(Policy::Intermediate.parameters()), Err("MD5".to_owned()));
         let refusal = sha256.check(Policy::Cnsa1.parameters()).unwrap_err();
         assert!(
             refusal.starts_with("SHA256; ") && refusal.ends_with("SHA384, SHA512"),
             "{refusal}"
         );
+    }
+
+    #[test]
+    fn the_digest_of_rsa_pss_is_a_parameter() {
+        let pss = [tag::OID, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 10];
+        let sha256 = [tag::OID, 9, 0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 1];
+        let hash = [&[tag::CONTEXT_0, 13, tag::SEQUENCE, 11][..], &sha256].concat();
+        let given = [&pss[..], &[tag::SEQUENCE, 15], &hash].concat();
+        assert_eq!(Signature::of(&given).unwrap().digest, Nid::SHA256);
+        let absent = [&pss[..], &[tag::SEQUENCE, 0]].concat();
+        assert_eq!(Signature::of(&absent).unwrap().digest, Nid::SHA1);
     }
 
     #[test]

@@ -42,7 +42,7 @@ fn openssl_verifies_leaves_of_every_algorithm_and_under_every_algorithm() {
                     KeyAlgorithm::P256 => "ecdsa-with-SHA256",
                     KeyAlgorithm::P384 => "ecdsa-with-SHA384",
                     KeyAlgorithm::P521 => "ecdsa-with-SHA512",
-                    KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => "sha256WithRSAEncryption",
+                    KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => "sha384WithRSAEncryption",
                     KeyAlgorithm::MlDsa87 => "ML-DSA-87",
                 }
             );
