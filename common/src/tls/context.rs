@@ -20,7 +20,7 @@ use std::path::PathBuf;
 /// and ALLOW_UNSAFE_LEGACY_RENEGOTIATION.
 const LENIENT: SslOptions = SslOptions::from_bits_retain(1 | 1 << 2 | 1 << 8 | 1 << 10 | 1 << 18);
 
-/// Builds a [`ServerTls`] or a [`ClientTls`].
+/// Builds a [`ServerTls`](super::ServerTls) or a [`ClientTls`](super::ClientTls).
 #[derive(Clone, Debug, Default)]
 pub struct TlsBuilder<End> {
     pub(super) policy: Policy,
