@@ -245,7 +245,7 @@ fn weak_certificates_are_refused_when_they_are_loaded() {
         (&rsa, &["--policy", "fips"][..], "RSA key of 1024 bits"),
         (&rsa, &["--policy", "intermediate"], "RSA key of 1024 bits"),
         (&ed25519, &["--policy", "fips"], "Ed25519"),
-        (&sha1, &["--policy", "intermediate"], "ca md too weak"),
+        (&sha1, &["--policy", "intermediate"], "signed with ecdsa-with-SHA1"),
         (&long, &["--policy", "intermediate"], "valid for 400 days"),
         (&p521, &["--policy", "cnsa1"], "secp521r1"),
     ] {
