@@ -6,9 +6,8 @@ use super::files::{Output, Overwrite, write_together};
 use super::name::{COMMON_NAME_MAX, LeafName, Usage};
 use super::template::{self, CLOCK_SKEW};
 use super::{CertificateFacts, Passphrase, PkiError};
-use crate::ffi::provider::are_fips_properties_enabled;
 use jiff::{SignedDuration, Timestamp};
-use openssl::error::ErrorStack;
+use openssl::error::{Error, ErrorStack};
 use openssl::pkcs12::Pkcs12;
 use openssl::pkey::{PKey, PKeyRef, Private};
 use openssl::stack::Stack;
@@ -307,9 +306,14 @@ impl Issued {
                 .build2(passphrase.as_str())?
                 .to_der()
         })()
-        .map_err(|source| match are_fips_properties_enabled() {
-            true => PkiError::Pkcs12UnderFips { source },
-            false => crypto("making a PKCS#12 file")(source),
+        .map_err(|source: ErrorStack| {
+            // Only FIPS modules lack the key derivation of RFC 7292 appendix B. OpenSSL's word for what no
+            // provider has; whether properties or providers keep it away differs with the configuration.
+            let lacks = |error: &Error| error.reason() == Some("unsupported");
+            match source.errors().iter().any(lacks) {
+                true => PkiError::Pkcs12UnderFips { source },
+                false => crypto("making a PKCS#12 file")(source),
+            }
         })
     }
 
