@@ -120,11 +120,13 @@ pub(crate) fn private_key(
 
 /// Whether something is encrypted with what this OpenSSL, or a FIPS module, does not have: then no passphrase
 /// opens it.
-fn is_unsupported(stack: &ErrorStack) -> bool {
+pub(crate) fn is_unsupported(stack: &ErrorStack) -> bool {
+    // ERR_LIB_OSSL_DECODER of <openssl/err.h>: it calls everything so in which it does not find a key.
+    const DECODER: i32 = 60;
     // ERR_R_UNSUPPORTED and EVP_R_UNSUPPORTED_ALGORITHM, by their texts: the crate has no constants.
     const WORDS: [&str; 2] = ["unsupported", "unsupported algorithm"];
-    let reasons = stack.errors().iter().filter_map(openssl::error::Error::reason);
-    reasons.into_iter().any(|reason| WORDS.contains(&reason))
+    let mut errors = stack.errors().iter().filter(|error| error.library_code() != DECODER);
+    errors.any(|error| error.reason().is_some_and(|reason| WORDS.contains(&reason)))
 }
 
 /// What a PKCS#12 file holds; without a passphrase the empty one is tried.

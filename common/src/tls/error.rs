@@ -7,6 +7,7 @@ use super::fips::FipsError;
 use super::fitness::{NOT_FOR_CLIENTS, NOT_FOR_SERVERS};
 use super::policy::Policy;
 use crate::exit::Exit;
+use crate::material::is_unsupported;
 use crate::report::Report;
 use openssl::error::{Error, ErrorStack};
 use std::fmt;
@@ -211,8 +212,7 @@ impl ConfigError {
             Self::Malformed { path, what, source } => {
                 let path = path.display();
                 let errors = source.as_ref().map(ErrorStack::errors).unwrap_or_default();
-                let mut reasons = errors.iter().filter_map(Error::reason);
-                let unsupported = reasons.any(|reason| reason.starts_with("unsupported"));
+                let unsupported = source.as_ref().is_some_and(is_unsupported);
                 let report = new("malformed", format!("{path} holds no usable {what}"))
                     .detail("file", path.to_string())
                     .remedy(match unsupported {

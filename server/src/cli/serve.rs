@@ -60,6 +60,8 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
     signal_hook::flag::register(SIGXFSZ, Arc::default())
         .map_err(|error| unexpected("cannot catch signals", &error))?;
     let metrics = Arc::new(Metrics::new());
+    // Not only when it serves: whoever reads the ready file may ask at once.
+    metrics.set_tls(&tls);
     let access_log = operate::access_log(args, &metrics)?;
     let management = operate::management(management.as_ref(), &metrics)?;
     let listeners = sockets.bind(args.reuse_port)?;
