@@ -287,7 +287,7 @@ fn a_start_that_fails_leaves_another_servers_ready_file_and_removes_a_dead_ones(
     let fail = || {
         let run = Run::of("sealpair-server").arg("serve").arg(running.root());
         let run = run.args(["--listen", &taken, "--state-dir"]).arg(running.state());
-        run.args(["--policy", "cnsa2", "--ready-file"]).arg(&file).run().expect_code(3);
+        run.args(["--pkcs12", "nowhere", "--ready-file"]).arg(&file).run().expect_code(3);
     };
     fail();
     assert!(file.exists(), "the server that runs is ready all the same");
@@ -304,13 +304,13 @@ fn a_start_that_fails_leaves_another_servers_ready_file_and_removes_a_dead_ones(
     settles("it has ended, but nobody has waited for it", || {
         fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") Z ")
     });
-    run(&["--policy", "cnsa2"], 3);
+    run(&["--pkcs12", "nowhere"], 3);
     running.wait();
     for (flags, code) in [
         (["--cert", "nowhere"], 2),
         (["--listen", "nowhere"], 2),
         (["--management", "nowhere"], 2),
-        (["--pkcs12", "nowhere"], 3),
+        (["--client-ca", "nowhere"], 2),
     ] {
         fs::write(&file, &left).unwrap();
         run(&flags, code);
