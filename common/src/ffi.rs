@@ -2,14 +2,10 @@
 //! crate does not have (or marks unsafe), and the adoption of descriptors that another program has opened.
 //! Each names its C function and says why the call is sound.
 //!
-//! What belongs together has a file of its own in the module's folder: providers, the callbacks for session
-//! tickets, and what an inspection asks.
+//! What belongs together is in a module of its own below: providers, what an inspection asks, and the callbacks
+//! for session tickets. All of it is in this one file, long as it is, so that there is one to be audited.
 
 #![allow(unsafe_code)]
-
-pub(crate) mod provider;
-pub(crate) mod survey;
-pub(crate) mod tickets;
 
 use crate::handover::{FIRST_DESCRIPTOR, announced};
 use foreign_types::{ForeignType, ForeignTypeRef};
@@ -446,4 +442,725 @@ pub(crate) fn send_queue(tcp: &TcpStream) -> Option<u64> {
 pub(crate) fn cleanse(secret: &mut [u8]) {
     // SAFETY: the slice is writable for its length.
     unsafe { OPENSSL_cleanse(secret.as_mut_ptr().cast::<c_void>(), secret.len()) }
+}
+
+pub(crate) mod provider {
+    //! OpenSSL's providers: what they are, and which of them does what.
+
+    use foreign_types::{ForeignType, ForeignTypeRef};
+    use openssl::error::ErrorStack;
+    use openssl::pkey::{HasParams, PKey, PKeyRef, Private};
+    use openssl::provider::Provider;
+    use openssl_sys::{OSSL_LIB_CTX, OSSL_PARAM, OSSL_PROVIDER};
+    use std::ffi::{CStr, c_char, c_int, c_void};
+    use std::ptr;
+
+    /// `EVP_RAND_CTX`, which the `openssl` crate does not have.
+    enum EvpRandCtx {}
+
+    /// `EVP_PKEY_KEYPAIR` of <openssl/evp.h>: private key, public key and all parameters.
+    const EVP_PKEY_KEYPAIR: c_int = 0x87;
+
+    unsafe extern "C" {
+        fn EVP_PKEY_get0_type_name(key: *const openssl_sys::EVP_PKEY) -> *const c_char;
+        fn RAND_get_rand_method() -> *const c_void;
+        fn RAND_OpenSSL() -> *const c_void;
+        fn RAND_get0_primary(context: *mut OSSL_LIB_CTX) -> *mut EvpRandCtx;
+        fn RAND_get0_public(context: *mut OSSL_LIB_CTX) -> *mut EvpRandCtx;
+        fn RAND_get0_private(context: *mut OSSL_LIB_CTX) -> *mut EvpRandCtx;
+        fn EVP_RAND_CTX_get0_rand(generator: *mut EvpRandCtx) -> *mut c_void;
+        fn EVP_PKEY_get0_provider(key: *const openssl_sys::EVP_PKEY) -> *const OSSL_PROVIDER;
+        fn OSSL_PROVIDER_get0_name(provider: *const OSSL_PROVIDER) -> *const c_char;
+        fn OSSL_PROVIDER_get_params(
+            provider: *const OSSL_PROVIDER,
+            params: *mut OSSL_PARAM,
+        ) -> c_int;
+        fn OSSL_PROVIDER_self_test(provider: *const OSSL_PROVIDER) -> c_int;
+        fn OSSL_PARAM_construct_utf8_ptr(
+            key: *const c_char,
+            value: *mut *mut c_char,
+            size: usize,
+        ) -> OSSL_PARAM;
+    }
+
+    /// A `EVP_…_fetch`, `EVP_…_get0_provider` and `EVP_…_free`, for any kind of algorithm: all of them are
+    /// handled through one pointer.
+    type Fetch =
+        unsafe extern "C" fn(*mut OSSL_LIB_CTX, *const c_char, *const c_char) -> *mut c_void;
+    type ProviderOf = unsafe extern "C" fn(*const c_void) -> *const OSSL_PROVIDER;
+    type Free = unsafe extern "C" fn(*mut c_void);
+
+    macro_rules! fetchable {
+    ($($fetch:ident $provider:ident $free:ident;)*) => {
+        unsafe extern "C" {
+            $(
+                fn $fetch(c: *mut OSSL_LIB_CTX, n: *const c_char, p: *const c_char) -> *mut c_void;
+                fn $provider(algorithm: *const c_void) -> *const OSSL_PROVIDER;
+                fn $free(algorithm: *mut c_void);
+            )*
+        }
+    };
+}
+
+    fetchable! {
+        EVP_CIPHER_fetch EVP_CIPHER_get0_provider EVP_CIPHER_free;
+        EVP_MD_fetch EVP_MD_get0_provider EVP_MD_free;
+        EVP_MAC_fetch EVP_MAC_get0_provider EVP_MAC_free;
+        EVP_KDF_fetch EVP_KDF_get0_provider EVP_KDF_free;
+        EVP_RAND_fetch EVP_RAND_get0_provider EVP_RAND_free;
+        EVP_KEYEXCH_fetch EVP_KEYEXCH_get0_provider EVP_KEYEXCH_free;
+        EVP_KEYMGMT_fetch EVP_KEYMGMT_get0_provider EVP_KEYMGMT_free;
+        EVP_SIGNATURE_fetch EVP_SIGNATURE_get0_provider EVP_SIGNATURE_free;
+    }
+
+    /// `EVP_PKEY_get0_provider`: the name of the provider that holds a key.
+    pub(crate) fn key_provider<T: HasParams>(key: &PKeyRef<T>) -> Option<String> {
+        // SAFETY: the key is valid, and the provider lives as long as the key.
+        unsafe { provider_name(EVP_PKEY_get0_provider(key.as_ptr())) }
+    }
+
+    /// `OSSL_PROVIDER_get0_name`, copied.
+    ///
+    /// # Safety
+    ///
+    /// The pointer is null or a provider that lives through the call.
+    unsafe fn provider_name(provider: *const OSSL_PROVIDER) -> Option<String> {
+        if provider.is_null() {
+            return None;
+        }
+        // SAFETY: the provider lives (see above), and so does its name.
+        let name = unsafe { OSSL_PROVIDER_get0_name(provider) };
+        // SAFETY: null or a string that lives as long as the provider; it is copied at once.
+        (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned())
+    }
+
+    /// What an algorithm is for: OpenSSL's operations (provider(7)).
+    #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+    pub(crate) enum Operation {
+        Cipher,
+        Digest,
+        KeyDerivation,
+        KeyExchange,
+        Keys,
+        Mac,
+        Random,
+        Signature,
+    }
+
+    /// `EVP_…_fetch` with the default properties, and `OSSL_PROVIDER_get0_name`: the name of the provider
+    /// that would do an operation; `None` when none would.
+    pub(crate) fn provider_of(operation: Operation, algorithm: &CStr) -> Option<String> {
+        let (fetch, provider, free): (Fetch, ProviderOf, Free) = match operation {
+            Operation::Cipher => (EVP_CIPHER_fetch, EVP_CIPHER_get0_provider, EVP_CIPHER_free),
+            Operation::Digest => (EVP_MD_fetch, EVP_MD_get0_provider, EVP_MD_free),
+            Operation::KeyDerivation => (EVP_KDF_fetch, EVP_KDF_get0_provider, EVP_KDF_free),
+            Operation::KeyExchange => {
+                (EVP_KEYEXCH_fetch, EVP_KEYEXCH_get0_provider, EVP_KEYEXCH_free)
+            }
+            Operation::Keys => (EVP_KEYMGMT_fetch, EVP_KEYMGMT_get0_provider, EVP_KEYMGMT_free),
+            Operation::Mac => (EVP_MAC_fetch, EVP_MAC_get0_provider, EVP_MAC_free),
+            Operation::Random => (EVP_RAND_fetch, EVP_RAND_get0_provider, EVP_RAND_free),
+            Operation::Signature => {
+                (EVP_SIGNATURE_fetch, EVP_SIGNATURE_get0_provider, EVP_SIGNATURE_free)
+            }
+        };
+        // SAFETY: the three functions belong together. A null context is the default one, null properties
+        // are the default ones, and the name is a valid string.
+        let fetched = unsafe { fetch(ptr::null_mut(), algorithm.as_ptr(), ptr::null()) };
+        if fetched.is_null() {
+            // What it says of it must not be found by somebody else.
+            let _ = ErrorStack::get();
+            return None;
+        }
+        // SAFETY: what was fetched holds on to its provider until it is freed, which is after the copy.
+        let name = unsafe { provider_name(provider(fetched)) };
+        // SAFETY: it was fetched above, and is not used any more.
+        unsafe { free(fetched) };
+        name
+    }
+
+    /// `RAND_get0_primary`, `RAND_get0_public`, `RAND_get0_private` and `EVP_RAND_get0_provider`: the providers of
+    /// the generators that this thread's random numbers come from. They are made when they are first asked
+    /// for, and stay what they are.
+    pub(crate) fn random_providers() -> Vec<Option<String>> {
+        // SAFETY: null is the default library context; the generators belong to it, or to this thread.
+        let generators = unsafe {
+            [
+                RAND_get0_primary(ptr::null_mut()),
+                RAND_get0_public(ptr::null_mut()),
+                RAND_get0_private(ptr::null_mut()),
+            ]
+        };
+        let provider = |generator: *mut EvpRandCtx| {
+            if generator.is_null() {
+                return None;
+            }
+            // SAFETY: the generator lives as long as the thread; it holds on to its algorithm, and that to
+            // its provider.
+            unsafe { provider_name(EVP_RAND_get0_provider(EVP_RAND_CTX_get0_rand(generator))) }
+        };
+        generators.into_iter().map(provider).collect()
+    }
+
+    /// `ENGINE_get_first` and `ENGINE_get_next`, and `RAND_get_rand_method`: the name of an engine that could do
+    /// something instead of a provider. What OpenSSL itself brings along and does not use unasked is none: it
+    /// would show as the source of random numbers.
+    pub(crate) fn foreign_engine() -> Option<String> {
+        // SAFETY: both functions only return pointers to tables.
+        if unsafe { RAND_get_rand_method() != RAND_OpenSSL() } {
+            return Some("of the random numbers".to_owned());
+        }
+        engines()
+            .into_iter()
+            .find(|name| !["dynamic", "rdrand", "padlock"].contains(&name.as_str()))
+    }
+
+    /// The vendored OpenSSL is built without engines.
+    #[cfg(feature = "vendored")]
+    fn engines() -> Vec<String> {
+        Vec::new()
+    }
+
+    #[cfg(not(feature = "vendored"))]
+    fn engines() -> Vec<String> {
+        enum Engine {}
+        unsafe extern "C" {
+            fn ENGINE_get_first() -> *mut Engine;
+            fn ENGINE_get_next(engine: *mut Engine) -> *mut Engine;
+            fn ENGINE_get_id(engine: *const Engine) -> *const c_char;
+        }
+        let mut names = Vec::new();
+        // SAFETY: the first engine of the list, or null; a reference of ours is with it.
+        let mut engine = unsafe { ENGINE_get_first() };
+        while !engine.is_null() {
+            // SAFETY: the engine lives as long as our reference; its name is null or a string of its own.
+            let name = unsafe { ENGINE_get_id(engine) };
+            if !name.is_null() {
+                // SAFETY: not null; copied at once.
+                names.push(unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned());
+            }
+            // SAFETY: it takes our reference to this engine, and gives one to the next.
+            engine = unsafe { ENGINE_get_next(engine) };
+        }
+        names
+    }
+
+    /// `EVP_PKEY_todata` and `EVP_PKEY_fromdata`: the same key in the hands of the provider that the default
+    /// properties select.
+    pub(crate) fn transfer_key(key: &PKeyRef<Private>) -> Result<PKey<Private>, ErrorStack> {
+        let mut params: *mut OSSL_PARAM = ptr::null_mut();
+        // SAFETY: the key is valid; on success a list of our own is left in `params`.
+        let exported = unsafe {
+            openssl_sys::EVP_PKEY_todata(key.as_ptr(), EVP_PKEY_KEYPAIR, &raw mut params)
+        };
+        if exported != 1 {
+            return Err(ErrorStack::get());
+        }
+        let mut made: *mut openssl_sys::EVP_PKEY = ptr::null_mut();
+        // SAFETY: the name belongs to the key; the list ends with its end marker, and is freed here once; the
+        // context is checked, used and freed once.
+        unsafe {
+            let name = EVP_PKEY_get0_type_name(key.as_ptr());
+            let context =
+                openssl_sys::EVP_PKEY_CTX_new_from_name(ptr::null_mut(), name, ptr::null());
+            if !context.is_null() {
+                if openssl_sys::EVP_PKEY_fromdata_init(context) == 1 {
+                    let slot = &raw mut made;
+                    openssl_sys::EVP_PKEY_fromdata(context, slot, EVP_PKEY_KEYPAIR, params);
+                }
+                openssl_sys::EVP_PKEY_CTX_free(context);
+            }
+            openssl_sys::OSSL_PARAM_free(params);
+        }
+        if made.is_null() {
+            return Err(ErrorStack::get());
+        }
+        // SAFETY: a key that was made above, and that nobody else owns.
+        Ok(unsafe { PKey::from_ptr(made) })
+    }
+
+    /// `EVP_default_properties_enable_fips`: from now on every algorithm of this process that is not asked
+    /// for by other properties is one with the property `fips=yes`; or, with `false`, need not be.
+    pub(crate) fn set_fips_properties(on: bool) -> Result<(), ErrorStack> {
+        // SAFETY: null is the default library context; the function locks what it changes.
+        let done =
+            unsafe { openssl_sys::EVP_default_properties_enable_fips(ptr::null_mut(), on.into()) };
+        if done == 1 { Ok(()) } else { Err(ErrorStack::get()) }
+    }
+
+    /// `EVP_default_properties_is_fips_enabled`.
+    pub(crate) fn are_fips_properties_enabled() -> bool {
+        // SAFETY: as above; it only reads.
+        unsafe { openssl_sys::EVP_default_properties_is_fips_enabled(ptr::null_mut()) == 1 }
+    }
+
+    /// `OSSL_PROVIDER_self_test`: runs a provider's self-tests.
+    pub(crate) fn self_test(provider: &Provider) -> bool {
+        // SAFETY: the pointer is valid for the call.
+        unsafe { OSSL_PROVIDER_self_test(provider.as_ptr()) == 1 }
+    }
+
+    /// `OSSL_PROVIDER_get_params` for a text: `name`, `version`, `buildinfo`.
+    pub(crate) fn provider_text(provider: &Provider, key: &CStr) -> Option<String> {
+        let mut value: *mut c_char = ptr::null_mut();
+        // SAFETY: constructing a parameter dereferences nothing.
+        let mut params = unsafe {
+            [
+                OSSL_PARAM_construct_utf8_ptr(key.as_ptr(), &raw mut value, 0),
+                openssl_sys::OSSL_PARAM_construct_end(),
+            ]
+        };
+        // SAFETY: the array ends with the end marker, and `value` outlives the call; the provider leaves a
+        // pointer to a string of its own in it.
+        let done = unsafe { OSSL_PROVIDER_get_params(provider.as_ptr(), params.as_mut_ptr()) };
+        // SAFETY: null or a string that lives as long as the provider, which is borrowed; copied at once.
+        (done == 1 && !value.is_null())
+            .then(|| unsafe { CStr::from_ptr(value) }.to_string_lossy().into_owned())
+    }
+
+    /// `OSSL_PROVIDER_get_params` for a number: `status`, `security-checks`. `None` where the provider has
+    /// no such parameter.
+    pub(crate) fn provider_number(provider: &Provider, key: &CStr) -> Option<u32> {
+        let mut value = 0;
+        // SAFETY: constructing a parameter dereferences nothing.
+        let mut params = unsafe {
+            [
+                openssl_sys::OSSL_PARAM_construct_uint(key.as_ptr(), &raw mut value),
+                openssl_sys::OSSL_PARAM_construct_end(),
+            ]
+        };
+        // SAFETY: the array ends with the end marker, and `value` outlives the call.
+        let done = unsafe { OSSL_PROVIDER_get_params(provider.as_ptr(), params.as_mut_ptr()) };
+        // SAFETY: the parameter is valid; the function only compares.
+        let found = done == 1 && unsafe { openssl_sys::OSSL_PARAM_modified(params.as_ptr()) } == 1;
+        found.then_some(value)
+    }
+}
+
+pub(crate) mod survey {
+    //! What an inspection asks of OpenSSL and no transfer does: renegotiation, whether a certificate was asked for,
+    //! and every rule that a chain breaks instead of the first.
+
+    use foreign_types::ForeignTypeRef;
+    use openssl::error::ErrorStack;
+    use openssl::ssl::{SslContextBuilder, SslRef};
+    use openssl::x509::verify::X509VerifyParamRef;
+    use openssl::x509::{X509StoreContextRef, X509VerifyResult};
+    use std::cell::{Cell, RefCell};
+    use std::ffi::{c_int, c_void};
+    use std::ptr;
+
+    unsafe extern "C" {
+        fn SSL_renegotiate(ssl: *mut openssl_sys::SSL) -> c_int;
+        fn SSL_CTX_set_cert_cb(
+            context: *mut openssl_sys::SSL_CTX,
+            callback: Option<unsafe extern "C" fn(*mut openssl_sys::SSL, *mut c_void) -> c_int>,
+            argument: *mut c_void,
+        );
+        fn X509_STORE_CTX_get0_param(
+            context: *mut openssl_sys::X509_STORE_CTX,
+        ) -> *mut openssl_sys::X509_VERIFY_PARAM;
+        fn X509_STORE_CTX_set_verify_cb(
+            context: *mut openssl_sys::X509_STORE_CTX,
+            callback: Option<
+                unsafe extern "C" fn(c_int, *mut openssl_sys::X509_STORE_CTX) -> c_int,
+            >,
+        );
+    }
+
+    /// `SSL_renegotiate`: the next handshake call asks the server to negotiate anew (TLS 1.2 and older).
+    pub(crate) fn renegotiate(ssl: &SslRef) -> Result<(), ErrorStack> {
+        // SAFETY: the pointer is valid; the function sets a flag. The caller, `TlsStream::renegotiate`,
+        // borrows the connection exclusively.
+        if unsafe { SSL_renegotiate(ssl.as_ptr()) } == 1 { Ok(()) } else { Err(ErrorStack::get()) }
+    }
+
+    thread_local! {
+        /// Whether the handshake that this thread runs was asked for a client certificate.
+        static CERTIFICATE_REQUESTED: Cell<bool> = const { Cell::new(false) };
+        /// What `verify_all` has found so far, on this thread.
+        static PROBLEMS: RefCell<Vec<(c_int, u32)>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// `SSL_CTX_set_cert_cb`: takes note when a server asks for a certificate, in any version; TLS 1.3 has
+    /// no list of types that could be asked for afterwards. [`take_certificate_request`] tells.
+    pub(crate) fn watch_certificate_requests(context: &mut SslContextBuilder) {
+        /// Called by OpenSSL on the thread that runs the handshake; 1 goes on with it.
+        unsafe extern "C" fn asked(_ssl: *mut openssl_sys::SSL, _argument: *mut c_void) -> c_int {
+            CERTIFICATE_REQUESTED.set(true);
+            1
+        }
+        // SAFETY: the pointer is valid, and the callback is a function that lives for ever and uses neither
+        // of its arguments.
+        unsafe { SSL_CTX_set_cert_cb(context.as_ptr(), Some(asked), ptr::null_mut()) };
+    }
+
+    /// Whether a handshake of this thread was asked for a certificate since this was last called.
+    pub(crate) fn take_certificate_request() -> bool {
+        CERTIFICATE_REQUESTED.take()
+    }
+
+    /// `X509_STORE_CTX_set_verify_cb` and `X509_verify_cert`: verifies the whole chain, going on after each
+    /// rule that it breaks, and returns all of them: OpenSSL's code, and the depth of the certificate.
+    pub(crate) fn verify_all(
+        context: &mut X509StoreContextRef,
+        prepare: impl FnOnce(&mut X509VerifyParamRef) -> Result<(), ErrorStack>,
+    ) -> Result<Vec<(c_int, u32)>, ErrorStack> {
+        /// A chain with more problems than this has enough of them.
+        const MOST: usize = 256;
+        /// Called by OpenSSL on the thread that verifies, for every rule and certificate; 1 goes on.
+        unsafe extern "C" fn collect(
+            ok: c_int,
+            context: *mut openssl_sys::X509_STORE_CTX,
+        ) -> c_int {
+            if ok != 1 {
+                // SAFETY: OpenSSL passes the context of this verification; both functions only read.
+                let (code, depth) = unsafe {
+                    (
+                        openssl_sys::X509_STORE_CTX_get_error(context),
+                        openssl_sys::X509_STORE_CTX_get_error_depth(context),
+                    )
+                };
+                PROBLEMS.with(|problems| {
+                    // Nothing else holds it: this runs inside OpenSSL only.
+                    if let Ok(mut problems) = problems.try_borrow_mut()
+                        && problems.len() < MOST
+                    {
+                        problems.push((code, u32::try_from(depth).unwrap_or(0)));
+                    }
+                });
+            }
+            1
+        }
+        // SAFETY: the context is valid and initialized (`X509StoreContext::init` calls this); the parameters
+        // belong to it and live as long.
+        let param = unsafe { X509_STORE_CTX_get0_param(context.as_ptr()) };
+        if param.is_null() {
+            return Err(ErrorStack::get());
+        }
+        // SAFETY: not null, and nothing else refers to them while `prepare` runs.
+        prepare(unsafe { X509VerifyParamRef::from_ptr_mut(param) })?;
+        // SAFETY: the pointer is valid, and the callback lives for ever.
+        unsafe { X509_STORE_CTX_set_verify_cb(context.as_ptr(), Some(collect)) };
+        let take = || {
+            PROBLEMS.with(|problems| problems.try_borrow_mut().map(|mut p| std::mem::take(&mut *p)))
+        };
+        let _ = take();
+        context.verify_cert()?;
+        Ok(take().unwrap_or_default())
+    }
+
+    /// A number that a verification has reported, as the `openssl` crate's type, for its words.
+    pub(crate) fn verify_result(code: c_int) -> X509VerifyResult {
+        // SAFETY: the number comes from X509_STORE_CTX_get_error; only its text is looked up.
+        unsafe { X509VerifyResult::from_raw(code) }
+    }
+}
+
+pub(crate) mod tickets {
+    //! OpenSSL's two callbacks for session tickets: one asks for the keys, the other says what goes into a
+    //! ticket and whether what comes out of it still counts.
+    //!
+    //! Whoever answers is a type, not a value: the callbacks reach what they need by way of the connection.
+
+    use foreign_types::ForeignTypeRef;
+    use openssl::cipher_ctx::CipherCtxRef;
+    use openssl::error::ErrorStack;
+    use openssl::ssl::{SslContextBuilder, SslRef};
+    use openssl::x509::X509Ref;
+    use std::ffi::{c_char, c_int, c_long, c_uchar, c_void};
+    use std::ptr;
+
+    unsafe extern "C" {
+        fn SSL_CTX_set_tlsext_ticket_key_evp_cb(
+            context: *mut openssl_sys::SSL_CTX,
+            callback: Option<TicketKeyCallback>,
+        ) -> c_int;
+        fn SSL_CTX_set_timeout(context: *mut openssl_sys::SSL_CTX, seconds: c_long) -> c_long;
+        fn SSL_CTX_set_session_ticket_cb(
+            context: *mut openssl_sys::SSL_CTX,
+            generate: Option<GenerateTicketCallback>,
+            decrypt: Option<DecryptTicketCallback>,
+            argument: *mut c_void,
+        ) -> c_int;
+        fn SSL_SESSION_set1_ticket_appdata(
+            session: *mut openssl_sys::SSL_SESSION,
+            bytes: *const c_void,
+            length: usize,
+        ) -> c_int;
+        fn SSL_SESSION_get0_ticket_appdata(
+            session: *mut openssl_sys::SSL_SESSION,
+            bytes: *mut *mut c_void,
+            length: *mut usize,
+        ) -> c_int;
+        fn SSL_SESSION_get0_peer(session: *mut openssl_sys::SSL_SESSION) -> *mut openssl_sys::X509;
+        fn OSSL_PARAM_construct_utf8_string(
+            key: *const c_char,
+            text: *mut c_char,
+            length: usize,
+        ) -> openssl_sys::OSSL_PARAM;
+    }
+
+    type TicketKeyCallback = unsafe extern "C" fn(
+        *mut openssl_sys::SSL,
+        *mut c_uchar,
+        *mut c_uchar,
+        *mut openssl_sys::EVP_CIPHER_CTX,
+        *mut openssl_sys::EVP_MAC_CTX,
+        c_int,
+    ) -> c_int;
+
+    /// The name of a ticket's key, in front of the ticket (RFC 5077 section 4).
+    pub(crate) type TicketKeyName = [u8; 16];
+
+    /// The initialization vector of a ticket, behind the name: `EVP_MAX_IV_LENGTH` bytes, as many as
+    /// AES-CBC has.
+    pub(crate) type TicketIv = [u8; 16];
+
+    /// What OpenSSL hands to whoever chooses a ticket's key: the cipher and the MAC, to be given their keys.
+    pub(crate) struct TicketContexts<'c> {
+        pub(crate) cipher: &'c mut CipherCtxRef,
+        mac: *mut openssl_sys::EVP_MAC_CTX,
+    }
+
+    impl TicketContexts<'_> {
+        /// `EVP_MAC_init`: the MAC is HMAC with SHA-256 under this key. OpenSSL has fetched HMAC with the
+        /// context's properties; the digest is fetched by its name, from the same provider.
+        pub(crate) fn authenticate(&mut self, key: &[u8]) -> bool {
+            let digest = c"SHA256";
+            // SAFETY: both strings are static, and OpenSSL only reads the second: EVP_MAC_init takes the
+            // parameters as constants. 0: the string ends with its NUL.
+            let parameters = unsafe {
+                [
+                    OSSL_PARAM_construct_utf8_string(
+                        c"digest".as_ptr(),
+                        digest.as_ptr().cast_mut(),
+                        0,
+                    ),
+                    openssl_sys::OSSL_PARAM_construct_end(),
+                ]
+            };
+            // SAFETY: the context is valid as long as `self`; key and parameters are copied by the call.
+            let done = unsafe {
+                openssl_sys::EVP_MAC_init(self.mac, key.as_ptr(), key.len(), parameters.as_ptr())
+            };
+            done == 1
+        }
+    }
+
+    /// What becomes of a ticket that a client has sent. The numbers are those of
+    /// SSL_CTX_set_tlsext_ticket_key_evp_cb(3).
+    #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+    pub(crate) enum Opening {
+        /// The handshake ends: something is wrong here, not with the ticket.
+        Failed = -1,
+        /// Nobody has the key: a full handshake, and a new ticket.
+        Unknown = 0,
+        /// The contexts have their keys.
+        Known = 1,
+        /// The same, and the client gets a new ticket.
+        Renew = 2,
+    }
+
+    /// Whoever chooses the keys of tickets. Both functions run inside OpenSSL: they must not panic.
+    pub(crate) trait TicketKeeper {
+        /// Gives the contexts the keys of a ticket to be made; `None` ends the handshake.
+        fn seal(
+            ssl: &SslRef,
+            contexts: &mut TicketContexts<'_>,
+        ) -> Option<(TicketKeyName, TicketIv)>;
+
+        /// Gives the contexts the keys of a ticket that a client has sent.
+        fn open(
+            ssl: &SslRef,
+            name: &TicketKeyName,
+            iv: &TicketIv,
+            contexts: &mut TicketContexts<'_>,
+        ) -> Opening;
+    }
+
+    /// `SSL_CTX_set_tlsext_ticket_key_evp_cb`: the keeper chooses the keys of this context's tickets.
+    pub(crate) fn set_ticket_keeper<K: TicketKeeper>(
+        context: &mut SslContextBuilder,
+    ) -> Result<(), ErrorStack> {
+        // SAFETY: the pointer is valid, and the callback is a function, so it lives for ever.
+        let done = unsafe {
+            SSL_CTX_set_tlsext_ticket_key_evp_cb(context.as_ptr(), Some(choose_ticket_key::<K>))
+        };
+        if done == 1 { Ok(()) } else { Err(ErrorStack::get()) }
+    }
+
+    /// The callback itself.
+    ///
+    /// # Safety
+    ///
+    /// As SSL_CTX_set_tlsext_ticket_key_evp_cb(3) has it: all pointers are valid for the call, `name` to 16
+    /// bytes and `iv` to `EVP_MAX_IV_LENGTH`, to be written when `sealing` is not 0, and otherwise to be
+    /// read: they are part of the client's message then.
+    unsafe extern "C" fn choose_ticket_key<K: TicketKeeper>(
+        ssl: *mut openssl_sys::SSL,
+        name: *mut c_uchar,
+        iv: *mut c_uchar,
+        cipher: *mut openssl_sys::EVP_CIPHER_CTX,
+        mac: *mut openssl_sys::EVP_MAC_CTX,
+        sealing: c_int,
+    ) -> c_int {
+        if ssl.is_null() || name.is_null() || iv.is_null() || cipher.is_null() || mac.is_null() {
+            return Opening::Failed as c_int;
+        }
+        // SAFETY: both objects are valid for the call (see above). OpenSSL uses neither meanwhile; the
+        // connection is only looked at, and the cipher context was made for this very ticket.
+        let (ssl, cipher) = unsafe { (SslRef::from_ptr(ssl), CipherCtxRef::from_ptr_mut(cipher)) };
+        let mut contexts = TicketContexts { cipher, mac };
+        if sealing == 0 {
+            // SAFETY: so many bytes of the client's message are there: OpenSSL has compared its length with
+            // both together. Arrays of bytes have no alignment.
+            let (name, iv) = unsafe { (&*name.cast::<TicketKeyName>(), &*iv.cast::<TicketIv>()) };
+            return K::open(ssl, name, iv, &mut contexts) as c_int;
+        }
+        let Some((chosen_name, chosen_iv)) = K::seal(ssl, &mut contexts) else {
+            return Opening::Failed as c_int;
+        };
+        // SAFETY: OpenSSL has so much room for each.
+        unsafe {
+            name.cast::<TicketKeyName>().write(chosen_name);
+            iv.cast::<TicketIv>().write(chosen_iv);
+        }
+        Opening::Known as c_int
+    }
+
+    /// `SSL_CTX_set_timeout`: how long a session of this context may be resumed, in seconds.
+    pub(crate) fn set_session_timeout(context: &mut SslContextBuilder, seconds: u32) {
+        // SAFETY: the pointer is valid, and the function only stores the number.
+        unsafe { SSL_CTX_set_timeout(context.as_ptr(), c_long::from(seconds)) };
+    }
+
+    type GenerateTicketCallback = unsafe extern "C" fn(*mut openssl_sys::SSL, *mut c_void) -> c_int;
+
+    type DecryptTicketCallback = unsafe extern "C" fn(
+        *mut openssl_sys::SSL,
+        *mut openssl_sys::SSL_SESSION,
+        *const c_uchar,
+        usize,
+        c_int,
+        *mut c_void,
+    ) -> c_int;
+
+    // SSL_TICKET_STATUS and SSL_TICKET_RETURN of <openssl/ssl.h>.
+    const SSL_TICKET_SUCCESS: c_int = 5;
+    const SSL_TICKET_SUCCESS_RENEW: c_int = 6;
+    const SSL_TICKET_RETURN_IGNORE_RENEW: c_int = 2;
+    const SSL_TICKET_RETURN_USE: c_int = 3;
+    const SSL_TICKET_RETURN_USE_RENEW: c_int = 4;
+
+    /// What a ticket carries beside the session: it is authentic when it comes back.
+    pub(crate) type TicketMark = [u8; 8];
+
+    /// Whoever judges tickets. Both functions run inside OpenSSL: they must not panic.
+    pub(crate) trait TicketJudge {
+        /// The mark of a session that begins now. One that is resumed keeps its own.
+        fn mark() -> TicketMark;
+
+        /// Whether a ticket with this mark counts, from a client that had this certificate.
+        fn counts(mark: TicketMark, peer: Option<&X509Ref>) -> bool;
+    }
+
+    /// `SSL_CTX_set_session_ticket_cb`: the judge decides which of this context's tickets count.
+    pub(crate) fn set_ticket_judge<J: TicketJudge>(
+        context: &mut SslContextBuilder,
+    ) -> Result<(), ErrorStack> {
+        // SAFETY: the pointer is valid, the callbacks are functions, so they live for ever, and they do not
+        // use the argument.
+        let done = unsafe {
+            SSL_CTX_set_session_ticket_cb(
+                context.as_ptr(),
+                Some(mark_ticket::<J>),
+                Some(judge_ticket::<J>),
+                ptr::null_mut(),
+            )
+        };
+        if done == 1 { Ok(()) } else { Err(ErrorStack::get()) }
+    }
+
+    /// The callback that runs before a ticket is made; 0 ends the handshake.
+    ///
+    /// # Safety
+    ///
+    /// As SSL_CTX_set_session_ticket_cb(3) has it: the connection is valid for the call.
+    unsafe extern "C" fn mark_ticket<J: TicketJudge>(
+        ssl: *mut openssl_sys::SSL,
+        _: *mut c_void,
+    ) -> c_int {
+        if ssl.is_null() {
+            return 0;
+        }
+        // SAFETY: the connection is valid; the session is its own, and lives as long as the call.
+        let session = unsafe { openssl_sys::SSL_get_session(ssl) };
+        // SAFETY: as above, and the session is that of this ticket: OpenSSL has copied one that is shared.
+        match unsafe { mark_of(session) } {
+            Some(_) => 1,
+            None if session.is_null() => 0,
+            None => {
+                let mark = J::mark();
+                // SAFETY: the session is valid, and OpenSSL copies the bytes.
+                unsafe {
+                    SSL_SESSION_set1_ticket_appdata(session, mark.as_ptr().cast(), mark.len())
+                }
+            }
+        }
+    }
+
+    /// The callback that runs when a ticket has been opened, or could not be.
+    ///
+    /// # Safety
+    ///
+    /// As SSL_CTX_set_session_ticket_cb(3) has it: the session is valid for the call when the status is one
+    /// of success.
+    unsafe extern "C" fn judge_ticket<J: TicketJudge>(
+        _: *mut openssl_sys::SSL,
+        session: *mut openssl_sys::SSL_SESSION,
+        _: *const c_uchar,
+        _: usize,
+        status: c_int,
+        _: *mut c_void,
+    ) -> c_int {
+        let used = match status {
+            SSL_TICKET_SUCCESS => SSL_TICKET_RETURN_USE,
+            SSL_TICKET_SUCCESS_RENEW => SSL_TICKET_RETURN_USE_RENEW,
+            // A full handshake, and a ticket at its end.
+            _ => return SSL_TICKET_RETURN_IGNORE_RENEW,
+        };
+        // SAFETY: the session is valid, or null, which is looked for.
+        let Some(mark) = (unsafe { mark_of(session) }) else {
+            return SSL_TICKET_RETURN_IGNORE_RENEW;
+        };
+        // SAFETY: the session is valid, or there would be no mark. The certificate is null or lives as long as
+        // the session does, which is longer than this call.
+        let peer = unsafe {
+            let peer = SSL_SESSION_get0_peer(session);
+            (!peer.is_null()).then(|| X509Ref::from_ptr(peer))
+        };
+        if J::counts(mark, peer) { used } else { SSL_TICKET_RETURN_IGNORE_RENEW }
+    }
+
+    /// `SSL_SESSION_get0_ticket_appdata`: the mark of a session; `None` where it has none.
+    ///
+    /// # Safety
+    ///
+    /// The session is valid, or null.
+    unsafe fn mark_of(session: *mut openssl_sys::SSL_SESSION) -> Option<TicketMark> {
+        if session.is_null() {
+            return None;
+        }
+        let mut bytes: *mut c_void = ptr::null_mut();
+        let mut length = 0;
+        // SAFETY: the session is valid, and both results outlive the call.
+        let done =
+            unsafe { SSL_SESSION_get0_ticket_appdata(session, &raw mut bytes, &raw mut length) };
+        if done != 1 || bytes.is_null() || length != size_of::<TicketMark>() {
+            return None;
+        }
+        // SAFETY: so many bytes are there; they are copied at once.
+        Some(unsafe { bytes.cast::<TicketMark>().read() })
+    }
 }

@@ -8,6 +8,7 @@
 //! raw       a TLS client that sends what it is told, byte by byte
 //! shape     how a client's bytes are cut into segments and records
 //! key_updates  a client's KeyUpdate messages, faster than any library sends them
+//! fips      with a FIPS module, or a broken copy of it
 //! inspection  what `sealpair inspect` says of an endpoint
 //! crowd     many clients at a time that misbehave
 //! survival  what a server has, and how it serves others, before, while and after it is abused
@@ -21,6 +22,7 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod crowd;
+pub mod fips;
 pub mod inspection;
 pub mod key_updates;
 pub mod ocsp;

@@ -98,6 +98,12 @@ impl Run {
         self
     }
 
+    /// Sets several variables of its environment.
+    #[must_use]
+    pub fn envs<V: AsRef<OsStr>>(self, all: impl IntoIterator<Item = (&'static str, V)>) -> Self {
+        all.into_iter().fold(self, |it, (name, value)| it.env(name, value))
+    }
+
     /// Removes a variable from its environment.
     #[must_use]
     pub fn without_env(mut self, name: &str) -> Self {

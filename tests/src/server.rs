@@ -79,6 +79,12 @@ impl ServerBuilder {
         self
     }
 
+    /// Sets several variables of its environment.
+    #[must_use]
+    pub fn envs<V: AsRef<OsStr>>(self, all: impl IntoIterator<Item = (&'static str, V)>) -> Self {
+        all.into_iter().fold(self, |it, (name, value)| it.env(name, value))
+    }
+
     /// Allows PUT and DELETE.
     #[must_use]
     pub fn writable(self) -> Self {

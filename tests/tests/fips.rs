@@ -5,6 +5,7 @@
 
 use openssl::ssl::{Ssl, SslContext, SslFiletype, SslMethod, SslOptions, SslVersion};
 use sealpair_common::pki::{KeyAlgorithm, LeafRequest};
+use sealpair_tests::fips::{sealpair_with_module, with_module};
 use sealpair_tests::peers::fips_settings;
 use sealpair_tests::pki::days;
 use sealpair_tests::{
@@ -12,9 +13,8 @@ use sealpair_tests::{
 };
 use std::fs;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
-use tempfile::TempDir;
 
 /// SSL_OP_NO_EXTENDED_MASTER_SECRET of <openssl/ssl.h>, which the `openssl` crate does not name.
 const NO_EXTENDED_MASTER_SECRET: SslOptions = SslOptions::from_bits_retain(1);
@@ -23,24 +23,10 @@ fn server(flags: &[&str]) -> SealpairServer {
     SealpairServer::start(|server| with_module(server).file("a", "A").writable().args(flags))
 }
 
-fn with_module(mut server: ServerBuilder) -> ServerBuilder {
-    for (name, value) in fips_settings() {
-        server = server.env(name, value);
-    }
-    server
-}
-
-/// `sealpair` with the module.
-fn sealpair() -> Run {
-    let mut run = Run::of("sealpair");
-    for (name, value) in fips_settings() {
-        run = run.env(name, value);
-    }
-    run
-}
-
 fn get(server: &SealpairServer, flags: &[&str]) -> Ended {
-    let run = sealpair().args(["get", "--json", "-o", "/dev/null", &server.url("/a")]).args(flags);
+    let run = sealpair_with_module()
+        .args(["get", "--json", "-o", "/dev/null", &server.url("/a")])
+        .args(flags);
     run.arg("--ca").arg(server.ca()).run()
 }
 
@@ -56,7 +42,7 @@ fn both_ends_transfer_with_the_module_and_say_so() {
     assert!(!group.eq_ignore_ascii_case("x25519"), "{group} is not approved");
     assert!(!got["tls"]["suite"].as_str().unwrap().contains("CHACHA20"));
     fs::write(server.dir().join("up"), "B").unwrap();
-    let put = sealpair().arg("put").arg(server.dir().join("up")).arg(server.url("/b"));
+    let put = sealpair_with_module().arg("put").arg(server.dir().join("up")).arg(server.url("/b"));
     let put = put.arg("--fips").arg("--ca").arg(server.ca()).run().expect_success();
     let version = module["version"].as_str().unwrap();
     assert!(put.stderr.contains(&format!("OpenSSL FIPS Provider {version}")), "{put}");
@@ -79,10 +65,7 @@ fn a_newer_module_brings_post_quantum_key_exchange_to_an_older_library() {
 
 /// What the module has, by the word of the `openssl` program.
 fn openssl_list_kems() -> String {
-    let mut run = openssl().args(["list", "-kem-algorithms"]);
-    for (name, value) in fips_settings() {
-        run = run.env(name, value);
-    }
+    let run = openssl().args(["list", "-kem-algorithms"]).envs(fips_settings());
     run.run().expect_success().text()
 }
 
@@ -199,27 +182,10 @@ fn a_tls_1_2_server_needs_the_extended_master_secret() {
         let tcp = listener.accept().unwrap().0;
         let _ = Ssl::new(&tls).unwrap().accept(tcp);
     });
-    let ended = sealpair().args(["get", &url, "--fips", "--ca"]).arg(pki.ca()).run();
+    let ended = sealpair_with_module().args(["get", &url, "--fips", "--ca"]).arg(pki.ca()).run();
     let ended = ended.expect_code(8);
     assert!(ended.stderr.contains("extended master secret (RFC 7627)"), "{ended}");
     serving.join().unwrap();
-}
-
-#[test]
-fn a_module_that_checks_the_extended_master_secret_itself_changes_nothing_but_the_alert() {
-    // `openssl fipsinstall -ems_check` of 3.1 writes this line.
-    let broken = Broken::new();
-    broken.edit("fipsmodule.cnf", |text| text + "\ntls1-prf-ems-check = 1\n");
-    let server = SealpairServer::start(|server| {
-        let [(modules, at), (conf, file)] = broken.settings();
-        server.env(modules, at).env(conf, file).file("a", "A").arg("--fips")
-    });
-    let tls = RawClient::context(&server, |tls| {
-        tls.set_max_proto_version(Some(SslVersion::TLS1_2)).unwrap();
-        tls.set_options(NO_EXTENDED_MASTER_SECRET);
-    });
-    assert!(RawClient::try_over(server.tcp(), &tls).is_err());
-    settles("the log says why", || server.log().contains("extended master secret"));
 }
 
 #[test]
@@ -264,11 +230,12 @@ fn weak_certificates_are_refused_when_they_are_loaded() {
 #[test]
 fn certificates_may_not_be_left_unverified() {
     for flags in [&["--fips"][..], &["--policy", "fips"], &["--policy", "cnsa1"]] {
-        let run = sealpair().args(["get", "https://localhost:1/", "--insecure"]).args(flags);
+        let run =
+            sealpair_with_module().args(["get", "https://localhost:1/", "--insecure"]).args(flags);
         let ended = run.run().expect_code(2);
         assert!(ended.stderr.contains("unverified"), "{ended}");
     }
-    let run = sealpair().args(["get", "https://localhost:1/", "--fips"]);
+    let run = sealpair_with_module().args(["get", "https://localhost:1/", "--fips"]);
     run.args(["--tls-backend", "platform"]).run().expect_code(2);
 }
 
@@ -276,10 +243,15 @@ fn certificates_may_not_be_left_unverified() {
 fn a_pkcs12_file_is_not_made_with_a_module_and_that_is_3() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
-    sealpair().args(["cert", "init", "--dir"]).arg(directory.path()).run().expect_success();
+    sealpair_with_module()
+        .args(["cert", "init", "--dir"])
+        .arg(directory.path())
+        .run()
+        .expect_success();
     fs::write(path("pass"), "long enough to be one\n").unwrap();
     let issue = || {
-        let run = sealpair().args(["cert", "issue", "localhost", "--ca"]).arg(path("ca.pem"));
+        let run =
+            sealpair_with_module().args(["cert", "issue", "localhost", "--ca"]).arg(path("ca.pem"));
         run.arg("--ca-key").arg(path("ca.key")).arg("--out").arg(path("server"))
     };
     let run = issue().arg("--pkcs12").arg(path("server.p12"));
@@ -310,7 +282,8 @@ fn an_rsa_authority_is_good_for_cnsa1() {
 
 #[test]
 fn fips_shows_the_module_and_what_it_was_proved_by() {
-    let shown = sealpair().args(["fips", "--json", "--require"]).run().expect_success().json();
+    let shown =
+        sealpair_with_module().args(["fips", "--json", "--require"]).run().expect_success().json();
     assert_eq!(shown["schema"], "sealpair.fips/1");
     assert_eq!(shown["active"], true);
     assert_eq!(shown["module"]["name"], "OpenSSL FIPS Provider");
@@ -325,162 +298,14 @@ fn fips_shows_the_module_and_what_it_was_proved_by() {
         policies.iter().find(|policy| policy["policy"] == name).unwrap()["available"].clone()
     };
     assert!(["intermediate", "modern", "fips", "cnsa1"].iter().all(|name| available(name) == true));
-    let text = sealpair().arg("fips").run().expect_success().text();
+    let text = sealpair_with_module().arg("fips").run().expect_success().text();
     for word in ["proved: OpenSSL FIPS Provider", "CMVP:", "Refused:", "ChaCha20"] {
         assert!(text.contains(word), "{word}: {text}");
     }
     // The version that is said to be there is the module's own word for itself, to others, too.
-    let mut list = openssl().args(["list", "-providers"]);
-    for (name, value) in fips_settings() {
-        list = list.env(name, value);
-    }
+    let list = openssl().args(["list", "-providers"]).envs(fips_settings());
     let version = shown["module"]["version"].as_str().unwrap();
     assert!(list.run().expect_success().text().contains(&format!("version: {version}")));
-}
-
-#[test]
-fn without_a_module_fips_tells_and_require_is_17() {
-    let bare = || Run::of("sealpair").env("OPENSSL_MODULES", "/nonexistent");
-    let shown = bare().args(["fips", "--json"]).run().expect_success().json();
-    assert_eq!(shown["active"], false);
-    assert!(shown["reason"].as_str().unwrap().contains("/nonexistent/fips.so"), "{shown}");
-    let ended = bare().args(["fips", "--require", "--json"]).run().expect_code(17);
-    assert_eq!(ended.json()["error"]["code"], 17);
-    for system in ["Debian 13", "Ubuntu", "RHEL"] {
-        assert!(ended.stderr.contains(system), "{ended}");
-    }
-    let ended = bare().args(["get", "https://localhost:1/", "--fips"]).run().expect_code(17);
-    assert!(ended.stderr.contains("/nonexistent/fips.so"), "{ended}");
-}
-
-#[test]
-fn a_module_that_cannot_be_relied_on_is_17_and_says_why() {
-    let module = |change: &dyn Fn(&Path)| {
-        let broken = Broken::new();
-        change(&broken.module());
-        broken
-    };
-    let rewrite = |path: &Path, change: &dyn Fn(&mut Vec<u8>)| {
-        let mut bytes = fs::read(path).unwrap();
-        change(&mut bytes);
-        fs::write(path, bytes).unwrap();
-    };
-    let absent = module(&|path| fs::remove_file(path).unwrap());
-    let directory = module(&|path| {
-        fs::remove_file(path).unwrap();
-        fs::create_dir(path).unwrap();
-    });
-    // e_machine of the ELF header: no machine.
-    let foreign = module(&|path| rewrite(path, &|bytes| bytes[18] = 0xff));
-    // One that is cut later ends the process inside dlopen(3): the loader maps what is not there.
-    let empty = module(&|path| rewrite(path, &|bytes| bytes.clear()));
-    // One bit of what the MAC covers: a byte in the last quarter, which is data that is only loaded.
-    let changed = module(&|path| {
-        rewrite(path, &|bytes| {
-            let at = bytes
-                .windows(10)
-                .position(|window| window == b"CTR-DRBG\0H" || window == b"TLS13-KDF\0")
-                .unwrap();
-            bytes[at] ^= 1;
-        });
-    });
-    let bad_mac = Broken::new();
-    bad_mac.edit("fipsmodule.cnf", |text| {
-        let line = text.lines().find(|line| line.starts_with("module-mac")).unwrap().to_owned();
-        let (start, end) = line.split_at(line.len() - 2);
-        text.replace(&line, &format!("{start}{}", if end == "00" { "01" } else { "00" }))
-    });
-    let no_section = Broken::new();
-    no_section.edit("fipsmodule.cnf", |_| "[fips_sect]\nactivate = 1\n".to_owned());
-    let other_properties = Broken::new();
-    other_properties.edit("openssl.cnf", |text| {
-        text.replace("[openssl_init]", "[openssl_init]\nalg_section = algorithms")
-            + "\n[algorithms]\ndefault_properties = provider=base\n"
-    });
-    for (broken, words) in [
-        (&absent, "cannot open shared object file"),
-        (&directory, "fips.so"),
-        (&foreign, "fips.so"),
-        (&empty, "file too short"),
-        (&changed, "module"),
-        (&bad_mac, "module"),
-        (&no_section, "module"),
-        (&other_properties, "does not have"),
-    ] {
-        let mut run = Run::of("sealpair").args(["fips", "--require"]);
-        for (name, value) in broken.settings() {
-            run = run.env(name, value);
-        }
-        let ended = run.run().expect_code(17);
-        assert!(ended.stderr.contains(words), "{words}: {ended}");
-        assert_eq!(ended.stderr.lines().count(), 3, "{ended}");
-        let (ended, left) = SealpairServer::builder()
-            .env("OPENSSL_MODULES", broken.modules())
-            .env("OPENSSL_CONF", broken.conf())
-            .arg("--fips")
-            .refused();
-        ended.expect_code(17);
-        assert!(!left.state().exists());
-    }
-}
-
-/// As Red Hat's configuration in FIPS mode: the default provider is there, too.
-fn with_the_default_provider() -> Broken {
-    let beside = Broken::new();
-    beside.edit("openssl.cnf", |text| {
-        text.replace("base = base_sect", "base = base_sect\ndefault = default_sect")
-            + "\n[default_sect]\nactivate = 1\n"
-    });
-    beside
-}
-
-#[test]
-fn another_provider_beside_the_module_is_not_used_and_transfers_work() {
-    let beside = with_the_default_provider();
-    let run = |line: &[&str]| {
-        let mut run = Run::of("sealpair").args(line);
-        for (name, value) in beside.settings() {
-            run = run.env(name, value);
-        }
-        run
-    };
-    let shown = run(&["fips", "--require", "--json"]).run().expect_success().json();
-    let algorithms = shown["module"]["algorithms"].as_array().unwrap();
-    assert!(algorithms.iter().all(|algorithm| algorithm["provider"] == "fips"), "{shown}");
-    // The default provider reads the private keys of both ends from their files; the module takes them.
-    let pki = Pki::new();
-    let server = SealpairServer::start(|mut server| {
-        for (name, value) in beside.settings() {
-            server = server.env(name, value);
-        }
-        let server = server.identity(&pki.server_rsa()).identity(&pki.server());
-        server.client_auth("required", &pki.ca()).file("a", "A").arg("--fips")
-    });
-    let alice = pki.client("alice");
-    let got = run(&["get", "--json", "-o", "/dev/null", &server.url("/a"), "--fips", "--ca"]);
-    let got = got.arg(pki.ca()).arg("--cert").arg(&alice.cert).arg("--key").arg(&alice.key).run();
-    assert!(got.expect_success().json()["tls"]["fips"].is_object());
-}
-
-#[test]
-fn random_numbers_from_elsewhere_are_17() {
-    let elsewhere = with_the_default_provider();
-    elsewhere.edit("openssl.cnf", |text| {
-        text.replace("[openssl_init]", "[openssl_init]\nrandom = random")
-            + "\n[random]\nrandom = CTR-DRBG\nproperties = -fips,provider=default\n"
-    });
-    let mut run = Run::of("sealpair").args(["fips", "--require"]);
-    for (name, value) in elsewhere.settings() {
-        run = run.env(name, value);
-    }
-    let ended = run.run().expect_code(17);
-    assert!(ended.stderr.contains("random number generator"), "{ended}");
-}
-
-#[test]
-fn where_openssl_is_configured_for_fips_a_plain_command_is_told_the_flag() {
-    let plain = sealpair().args(["get", "https://localhost:1/"]).run().expect_code(3);
-    assert!(plain.stderr.contains("add --fips"), "{plain}");
 }
 
 #[test]
@@ -488,7 +313,7 @@ fn what_a_module_cannot_decrypt_is_not_a_wrong_passphrase() {
     let pki = Pki::new();
     let archive = pki.client_pkcs12("right");
     let pass = pki.write(".pass", "right");
-    let run = sealpair().args(["get", "https://localhost:1/", "--fips", "--pkcs12"]);
+    let run = sealpair_with_module().args(["get", "https://localhost:1/", "--fips", "--pkcs12"]);
     let ended = run.arg(archive).arg("--key-pass-file").arg(pass).run().expect_code(3);
     assert!(ended.stderr.contains("the FIPS module, does not have"), "{ended}");
 }
@@ -523,7 +348,8 @@ fn under_a_module_every_policy_takes_only_approved_certificates() {
     let url = server.url("/a");
     let plain = Run::of("sealpair").args(["get", &url, "--ca", &ca]).run();
     plain.expect_success();
-    let ended = sealpair().args(["get", &url, "--fips", "--ca", &ca]).run().expect_code(14);
+    let ended =
+        sealpair_with_module().args(["get", &url, "--fips", "--ca", &ca]).run().expect_code(14);
     assert!(ended.stderr.contains("Ed25519"), "{ended}");
 }
 
@@ -544,50 +370,4 @@ fn with_sha1(pki: &Pki) -> sealpair_tests::Credentials {
         cert.display()
     ));
     sealpair_tests::Credentials { ca, cert, key }
-}
-
-/// A copy of the module and its configuration, to be broken.
-struct Broken {
-    dir: TempDir,
-}
-
-impl Broken {
-    fn new() -> Self {
-        let [(_, modules), (_, conf)] = fips_settings();
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("modules")).unwrap();
-        fs::copy(modules.join("fips.so"), dir.path().join("modules/fips.so")).unwrap();
-        let source = conf.parent().unwrap().canonicalize().unwrap();
-        let module = fs::read_to_string(source.join("fipsmodule.cnf")).unwrap();
-        fs::write(dir.path().join("fipsmodule.cnf"), module).unwrap();
-        let text = fs::read_to_string(&conf).unwrap();
-        let (from, to) = (source.to_str().unwrap(), dir.path().to_str().unwrap());
-        assert!(text.contains(from), "{text}");
-        fs::write(dir.path().join("openssl.cnf"), text.replace(from, to)).unwrap();
-        Self { dir }
-    }
-
-    fn modules(&self) -> PathBuf {
-        self.dir.path().join("modules")
-    }
-
-    fn module(&self) -> PathBuf {
-        self.modules().join("fips.so")
-    }
-
-    fn conf(&self) -> PathBuf {
-        self.dir.path().join("openssl.cnf")
-    }
-
-    fn settings(&self) -> [(&'static str, PathBuf); 2] {
-        [("OPENSSL_MODULES", self.modules()), ("OPENSSL_CONF", self.conf())]
-    }
-
-    fn edit(&self, file: &str, change: impl FnOnce(String) -> String) {
-        let path = self.dir.path().join(file);
-        let before = fs::read_to_string(&path).unwrap();
-        let after = change(before.clone());
-        assert_ne!(before, after, "nothing was changed in {file}");
-        fs::write(&path, after).unwrap();
-    }
 }

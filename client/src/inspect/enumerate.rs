@@ -290,7 +290,7 @@ pub(super) fn groups_before(endpoint: &Endpoint, version: Version, suites: &[u16
 fn certificate_curve(der: &[u8]) -> Option<u16> {
     let key = openssl::x509::X509::from_der(der).ok()?.public_key().ok()?;
     let curve = key.ec_key().ok()?.group().curve_name()?.short_name().ok()?;
-    let group = super::registry::GROUPS.into_iter().find(|group| group.openssl == curve);
+    let group = Group::of_openssl(curve);
     group.map(|group| group.id)
 }
 

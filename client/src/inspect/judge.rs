@@ -4,7 +4,7 @@
 use super::chain::{Chain, shorten};
 use super::facts::{Inspection, Offer};
 use super::handshake::ClientCertificate;
-use super::registry::{GROUPS, Suite, Version};
+use super::registry::{Group, Suite, Version};
 use sealpair_common::pki::CertificateFacts;
 use sealpair_common::tls::{Parameters, Policy, Protocol};
 use serde::Serialize;
@@ -70,7 +70,7 @@ struct Judge<'a> {
 
 /// Names of a policy in those of the registry.
 fn group_name(openssl: &str) -> &str {
-    GROUPS.iter().find(|group| group.openssl == openssl).map_or(openssl, |group| group.name)
+    Group::of_openssl(openssl).map_or(openssl, |group| group.name)
 }
 
 fn suite_name(openssl: &str) -> &str {

@@ -80,23 +80,31 @@ pub(super) fn of_verdict(verdict: &Verdict) -> Reason {
         CERT_NOT_YET_VALID | ERROR_IN_CERT_NOT_BEFORE_FIELD => Reason::PeerCertificateNotYetValid,
         HOSTNAME_MISMATCH | IP_ADDRESS_MISMATCH => Reason::PeerCertificateName,
         CERT_REVOKED => Reason::PeerCertificateRevoked,
-        UNABLE_TO_GET_CRL
-        | UNABLE_TO_DECRYPT_CRL_SIGNATURE
-        | CRL_SIGNATURE_FAILURE
-        | CRL_NOT_YET_VALID
-        | CRL_HAS_EXPIRED
-        | ERROR_IN_CRL_LAST_UPDATE_FIELD
-        | ERROR_IN_CRL_NEXT_UPDATE_FIELD
-        | UNABLE_TO_GET_CRL_ISSUER
-        | KEYUSAGE_NO_CRL_SIGN
-        | UNHANDLED_CRITICAL_CRL_EXTENSION
-        | DIFFERENT_CRL_SCOPE
-        | CRL_PATH_VALIDATION_ERROR
-        | OCSP_VERIFY_NEEDED
-        | OCSP_VERIFY_FAILED
-        | OCSP_CERT_UNKNOWN => Reason::PeerCertificateRevocationUnknown,
+        OCSP_VERIFY_NEEDED | OCSP_VERIFY_FAILED | OCSP_CERT_UNKNOWN => {
+            Reason::PeerCertificateRevocationUnknown
+        }
+        code if is_about_lists(code) => Reason::PeerCertificateRevocationUnknown,
         _ => Reason::PeerCertificateUnfit,
     }
+}
+
+/// Whether a rule is about a revocation list and not about the certificate itself.
+pub(super) const fn is_about_lists(code: i32) -> bool {
+    matches!(
+        code,
+        UNABLE_TO_GET_CRL
+            | UNABLE_TO_DECRYPT_CRL_SIGNATURE
+            | CRL_SIGNATURE_FAILURE
+            | CRL_NOT_YET_VALID
+            | CRL_HAS_EXPIRED
+            | ERROR_IN_CRL_LAST_UPDATE_FIELD
+            | ERROR_IN_CRL_NEXT_UPDATE_FIELD
+            | UNABLE_TO_GET_CRL_ISSUER
+            | KEYUSAGE_NO_CRL_SIGN
+            | UNHANDLED_CRITICAL_CRL_EXTENSION
+            | DIFFERENT_CRL_SCOPE
+            | CRL_PATH_VALIDATION_ERROR
+    )
 }
 
 pub(super) fn of_error(situation: &Situation<'_>, error: &ssl::Error) -> Reason {

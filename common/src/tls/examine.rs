@@ -4,6 +4,7 @@
 //! keeps. Whoever looks at somebody's server wants all of them: that it is expired *and* for another
 //! name. So here OpenSSL's verification goes on after each.
 
+use super::classify::is_about_lists;
 use super::classify::verify_result::*;
 use super::error::ConfigError;
 use super::failure::rule_of;
@@ -110,19 +111,8 @@ impl ProblemKind {
             | ERROR_IN_CERT_NOT_BEFORE_FIELD
             | ERROR_IN_CERT_NOT_AFTER_FIELD => Self::Time,
             HOSTNAME_MISMATCH | IP_ADDRESS_MISMATCH => Self::Name,
-            CERT_REVOKED
-            | UNABLE_TO_GET_CRL
-            | UNABLE_TO_DECRYPT_CRL_SIGNATURE
-            | CRL_SIGNATURE_FAILURE
-            | CRL_NOT_YET_VALID
-            | CRL_HAS_EXPIRED
-            | ERROR_IN_CRL_LAST_UPDATE_FIELD
-            | ERROR_IN_CRL_NEXT_UPDATE_FIELD
-            | UNABLE_TO_GET_CRL_ISSUER
-            | KEYUSAGE_NO_CRL_SIGN
-            | UNHANDLED_CRITICAL_CRL_EXTENSION
-            | DIFFERENT_CRL_SCOPE
-            | CRL_PATH_VALIDATION_ERROR => Self::Revocation,
+            CERT_REVOKED => Self::Revocation,
+            code if is_about_lists(code) => Self::Revocation,
             EE_KEY_TOO_SMALL | CA_KEY_TOO_SMALL | CA_MD_TOO_WEAK => Self::Strength,
             INVALID_PURPOSE => Self::Usage,
             _ => Self::Other,

@@ -274,6 +274,11 @@ impl Group {
         GROUPS.into_iter().find(|group| group.id == id)
     }
 
+    /// The group that OpenSSL calls so, in upper or lower case.
+    pub fn of_openssl(name: &str) -> Option<Self> {
+        GROUPS.into_iter().find(|group| group.openssl.eq_ignore_ascii_case(name))
+    }
+
     /// Those of a version.
     pub fn of_version(version: Version) -> impl Iterator<Item = Self> {
         GROUPS.into_iter().filter(move |group| group.scope.covers(version))
@@ -290,9 +295,8 @@ impl Group {
 pub(super) fn canonical_group(openssl: &str) -> String {
     let digits = openssl.strip_prefix("0x");
     let id = digits.and_then(|digits| u16::from_str_radix(digits, 16).ok());
-    let is_it =
-        |group: &&Group| Some(group.id) == id || group.openssl.eq_ignore_ascii_case(openssl);
-    GROUPS.iter().find(is_it).map_or(openssl, |group| group.name).to_owned()
+    let group = Group::of_openssl(openssl).or_else(|| id.and_then(Group::of));
+    group.map_or(openssl, |group| group.name).to_owned()
 }
 
 /// A signature scheme (RFC 8446 section 4.2.3).

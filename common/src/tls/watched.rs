@@ -213,4 +213,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         assert!(Watched::open(directory.path().join("none"), "number", number).is_err());
     }
+
+    #[test]
+    fn a_fifo_that_comes_between_the_look_and_the_opening_holds_nobody() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("fifo");
+        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).unwrap();
+        let error = material::read_regular(&path).unwrap_err();
+        assert!(error.to_string().contains("no ordinary file"), "{error}");
+    }
 }
