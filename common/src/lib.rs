@@ -5,12 +5,14 @@
 //! - [`tls`]: the OpenSSL context module: policy, identity, trust, contexts, the stream, the facts of a
 //!   session, and the reason of a failure;
 //! - [`pki`]: a local certificate authority, issuing and inspection;
+//! - [`digest`]: SHA-256 of content, computed as it passes, and its fields;
 //! - [`handover`]: descriptors that whoever started the process has opened for it;
 //! - [`memory`]: buffers that belong to threads, and giving back what a burst leaves behind;
 //! - [`exit`], [`report`], [`escape`], [`units`]: how a failure is numbered, told, and shown safely.
 //!
 //! The only unsafe code of the workspace is in `ffi`.
 
+pub mod digest;
 pub mod escape;
 pub mod exit;
 mod ffi;

@@ -130,7 +130,7 @@ impl Root {
 
 /// Which file something is, and in which state: two that are equal are the same bytes, as exactly as
 /// the file system keeps time.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Identity {
     device: u64,
     inode: u64,
@@ -139,17 +139,23 @@ pub(super) struct Identity {
     changed: (i64, i64),
 }
 
-impl FoundFile {
-    /// Which file it is.
-    pub(super) fn identity(&self) -> Identity {
-        let metadata = &self.metadata;
-        Identity {
+impl Identity {
+    /// Which file it is that has this metadata.
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        Self {
             device: metadata.dev(),
             inode: metadata.ino(),
             size: metadata.size(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
+    }
+}
+
+impl FoundFile {
+    /// Which file it is.
+    pub(super) fn identity(&self) -> Identity {
+        Identity::of(&self.metadata)
     }
 
     /// What is known of the file.

@@ -8,6 +8,7 @@
 
 use super::beneath::{Folder, FoundFile, Resolved, Root};
 use super::cache::Cache;
+use super::digests::Digests;
 use super::path::{FilePath, PathError, encode_name};
 use super::representation::{NO_SNIFFING, Representation};
 use super::{Handler, listing, remove, upload};
@@ -19,6 +20,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 
 /// What stands for a folder instead of its listing.
 const INDEX: &str = "index.html";
@@ -44,6 +46,7 @@ const NOT_A_FOLDER: Rejection = Rejection::new(StatusCode::NOT_FOUND, "nothing i
 pub struct FileHandler {
     root: Root,
     cache: Cache,
+    digests: Arc<Digests>,
     writable: bool,
     dotfiles: bool,
 }
@@ -51,7 +54,13 @@ pub struct FileHandler {
 impl FileHandler {
     /// A handler for the files below a root: read-only, without dot-files.
     pub fn new(root: Root) -> Self {
-        Self { root, cache: Cache::new(), writable: false, dotfiles: false }
+        Self {
+            root,
+            cache: Cache::new(),
+            digests: Arc::default(),
+            writable: false,
+            dotfiles: false,
+        }
     }
 
     /// A handler for the files below a directory: read-only, without dot-files.
@@ -134,7 +143,9 @@ impl Handler for FileHandler {
     fn handle(&self, request: &mut Request<'_>) -> Response {
         let result = match *request.method() {
             Method::GET | Method::HEAD => self.read(request),
-            Method::PUT if self.writable => upload::put(&self.root, self.dotfiles, request),
+            Method::PUT if self.writable => {
+                upload::put(&self.root, &self.digests, self.dotfiles, request)
+            }
             Method::DELETE if self.writable => remove::delete(&self.root, self.dotfiles, request),
             Method::OPTIONS => {
                 Ok(Response::new(StatusCode::NO_CONTENT).with_header(ALLOW, self.allow()))

@@ -3,6 +3,7 @@
 mod accept;
 pub mod beneath;
 mod cache;
+mod digests;
 mod failure;
 pub mod files;
 mod listing;

@@ -8,7 +8,8 @@
 //! its other names (hard links), which keep the old content. Writing needs the right to write in
 //! the folder, as rename(2) does; that a file itself is read-only does not protect it.
 
-use super::beneath::{Folder, Resolved, Root};
+use super::beneath::{Folder, Identity, Resolved, Root};
+use super::digests::Digests;
 use super::failure;
 use super::path::{FilePath, PathError};
 use super::precondition;
@@ -20,6 +21,7 @@ use ::http::header::{CONTENT_ENCODING, CONTENT_RANGE, ETAG};
 use ::http::{HeaderMap, StatusCode};
 use rustix::fs::{AtFlags, FileType, Mode, fstatvfs, statat};
 use rustix::io::Errno;
+use sealpair_common::digest::{Hasher, Sha256};
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
@@ -31,6 +33,7 @@ const BUFFER: usize = 256 * 1024;
 /// Takes the content of a request for the file that its path names.
 pub(super) fn put(
     root: &Root,
+    digests: &Digests,
     dotfiles: bool,
     request: &mut Request<'_>,
 ) -> Result<Response, Rejection> {
@@ -54,7 +57,7 @@ pub(super) fn put(
     check_room(&folder, request.body().length())?;
 
     let mut temporary = TemporaryFile::create(&folder).map_err(write_failed)?;
-    copy(request.body(), temporary.file())?;
+    let digest = copy(request.body(), temporary.file())?;
     let mode = old_mode.unwrap_or_else(|| Mode::from_raw_mode(0o666 & !umask()));
     let metadata = match temporary.persist(name, mode, must_be_new) {
         // Somebody was faster.
@@ -63,6 +66,8 @@ pub(super) fn put(
         }
         result => result.map_err(write_failed)?,
     };
+
+    digests.learn(Identity::of(&metadata), digest);
 
     let mut response = Response::new(match old_mode {
         Some(_) => StatusCode::NO_CONTENT,
@@ -168,26 +173,26 @@ fn check_room(folder: &Folder, length: Option<u64>) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// Copies the content to its end.
-fn copy(body: &mut RequestBody<'_>, file: &mut fs::File) -> Result<(), Rejection> {
+/// Copies the content to its end, and says what its digest is.
+fn copy(body: &mut RequestBody<'_>, file: &mut fs::File) -> Result<Sha256, Rejection> {
     let length = body.length();
     let size = length.map_or(BUFFER, |length| {
         usize::try_from(length).map_or(BUFFER, |length| length.clamp(1, BUFFER))
     });
     let mut buffer = vec![0; size];
-    let mut copied: u64 = 0;
+    let mut hasher = Hasher::new().map_err(write_failed)?;
     loop {
         let filled = fill(body, &mut buffer).map_err(|error| read_failed(&error))?;
         if filled == 0 {
             break;
         }
         file.write_all(&buffer[..filled]).map_err(write_failed)?;
-        copied += filled as u64;
+        hasher.update(&buffer[..filled]).map_err(write_failed)?;
     }
     // The body answers for this; but a file that is cut short is what this module is to prevent.
     match length {
-        Some(length) if length != copied => Err(read_failed(&BodyError::Truncated.into())),
-        _ => Ok(()),
+        Some(length) if length != hasher.length() => Err(read_failed(&BodyError::Truncated.into())),
+        _ => hasher.finish().map_err(write_failed),
     }
 }
 
