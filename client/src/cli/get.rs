@@ -1,7 +1,7 @@
 //! `sealpair get`: content into a file or standard output.
 
 use super::Voice;
-use super::exchange::{Answer, Exchange, HttpArgs, body_error};
+use super::exchange::{Answer, HttpArgs, Requester, body_error};
 use super::output::Output;
 use super::progress::Progress;
 use super::summary::Summary;
@@ -35,8 +35,8 @@ pub(crate) fn run(args: &GetArgs, voice: Voice) -> Result<Exit, Report> {
     let url = args.url.parse()?;
     // Before anything is asked: what cannot be kept need not be sent.
     let output = Output::open(args.output.as_deref())?;
-    let exchange = Exchange::new(&args.http, voice, Method::GET, url);
-    receive(exchange.fetch()?.success()?, output, voice)
+    let requester = Requester::new(&args.http, voice)?;
+    receive(requester.fetch(&Method::GET, &url, &[])?.success()?, output, voice)
 }
 
 /// Reads the content of an answer to where it belongs.
