@@ -13,6 +13,7 @@
 //! crowd     many clients at a time that misbehave
 //! survival  what a server has, and how it serves others, before, while and after it is abused
 //! peers     curl, openssl, nginx; and servers that misbehave as told
+//! power     loss of power, replayed on the system calls of a program
 //! waiting   until something is so, or a deadline has passed
 //! ```
 //!
@@ -28,6 +29,7 @@ pub mod key_updates;
 pub mod ocsp;
 pub mod peers;
 pub mod pki;
+pub mod power;
 pub mod proc;
 pub mod program;
 pub mod raw;

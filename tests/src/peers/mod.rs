@@ -1,9 +1,11 @@
-//! The other programs: curl, openssl, nginx; and servers that misbehave as they are told.
+//! The other programs: curl, openssl, nginx; servers that misbehave as they are told; a network that does.
 
+mod lossy;
 mod nginx;
 mod openssl_server;
 mod scripted;
 
+pub use lossy::{Fault, LossyProxy, Plan, Way};
 pub use nginx::Nginx;
 pub use openssl_server::OpensslServer;
 pub use scripted::{Ending, ScriptedServer, read_head};
