@@ -13,9 +13,7 @@ const LENGTH: u64 = 700_000;
 
 /// A server that has a file `old`, and is recorded.
 fn recorded_server(dir: &Path) -> SealpairServer {
-    SealpairServer::start(|s| {
-        s.writable().file("old", "old").through(recorder(&dir.join("trace")))
-    })
+    SealpairServer::start(|s| s.writable().file("old", "old").through(recorder(&dir.join("trace"))))
 }
 
 /// Waits until the recorder has seen the end of the program, which it writes about after it.
@@ -23,9 +21,7 @@ fn ended(server: SealpairServer, trace: &Path) -> Vec<Call> {
     server.stop();
     let size = || fs::metadata(trace).map_or(0, |metadata| metadata.len());
     let mut last = size();
-    settles("the trace is complete", || {
-        std::mem::replace(&mut last, size()) == size() && last > 0
-    });
+    settles("the trace is complete", || std::mem::replace(&mut last, size()) == size() && last > 0);
     calls(trace)
 }
 

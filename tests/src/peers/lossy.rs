@@ -74,10 +74,7 @@ struct Shared {
 
 impl LossyProxy {
     /// Passes connections on to `target`; `plan` says what becomes of each, counted from zero.
-    pub fn new(
-        target: SocketAddr,
-        plan: impl Fn(usize) -> Plan + Send + Sync + 'static,
-    ) -> Self {
+    pub fn new(target: SocketAddr, plan: impl Fn(usize) -> Plan + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared { target: Mutex::new(Some(target)), ..Shared::default() });
@@ -149,8 +146,7 @@ impl Shared {
                     self.open.lock().unwrap().push(stream.try_clone().unwrap());
                 }
                 let (client, server) = (Arc::new(client), Arc::new(server));
-                for (way, from, to) in
-                    [(Way::Up, &client, &server), (Way::Down, &server, &client)]
+                for (way, from, to) in [(Way::Up, &client, &server), (Way::Down, &server, &client)]
                 {
                     let (from, to) = (Arc::clone(from), Arc::clone(to));
                     scope.spawn(move || self.pump(way, &from, &to, plan));
