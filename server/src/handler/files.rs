@@ -11,6 +11,7 @@ use super::cache::Cache;
 use super::digests::Digests;
 use super::path::{FilePath, PathError, encode_name};
 use super::representation::{NO_SNIFFING, Representation};
+use super::uploads::{UploadLimits, Uploads};
 use super::{Handler, listing, remove, upload};
 use crate::http::Rejection;
 use crate::message::{Body, Request, Response};
@@ -45,9 +46,10 @@ const NOT_A_FOLDER: Rejection = Rejection::new(StatusCode::NOT_FOUND, "nothing i
 ///   removed: whoever made them had access to the machine.
 #[derive(Debug)]
 pub struct FileHandler {
-    root: Root,
+    root: Arc<Root>,
     cache: Cache,
     digests: Arc<Digests>,
+    uploads: Uploads,
     writable: bool,
     dotfiles: bool,
 }
@@ -55,10 +57,13 @@ pub struct FileHandler {
 impl FileHandler {
     /// A handler for the files below a root: read-only, without dot-files.
     pub fn new(root: Root) -> Self {
+        let (root, digests) = (Arc::new(root), Arc::<Digests>::default());
+        let limits = UploadLimits::default();
         Self {
+            uploads: Uploads::new(Arc::clone(&root), Arc::clone(&digests), limits),
             root,
             cache: Cache::new(),
-            digests: Arc::default(),
+            digests,
             writable: false,
             dotfiles: false,
         }
@@ -77,6 +82,14 @@ impl FileHandler {
     #[must_use]
     pub fn writable(mut self, writable: bool) -> Self {
         self.writable = writable;
+        self
+    }
+
+    /// The bounds of uploads.
+    #[must_use]
+    pub fn upload_limits(mut self, limits: UploadLimits) -> Self {
+        let (root, digests) = (Arc::clone(&self.root), Arc::clone(&self.digests));
+        self.uploads = Uploads::new(root, digests, limits);
         self
     }
 
@@ -157,14 +170,27 @@ impl FileHandler {
 
 impl Handler for FileHandler {
     fn handle(&self, request: &mut Request<'_>) -> Response {
+        if self.writable
+            && let Some(response) = self.uploads.respond(request, self.dotfiles)
+        {
+            return response.with_header(X_CONTENT_TYPE_OPTIONS, NO_SNIFFING);
+        }
         let result = match *request.method() {
             Method::GET | Method::HEAD => self.read(request),
             Method::PUT if self.writable => {
-                upload::put(&self.root, &self.digests, self.dotfiles, request)
+                let names = self.uploads.names();
+                upload::put(&self.root, &self.digests, names, self.dotfiles, request)
             }
-            Method::DELETE if self.writable => remove::delete(&self.root, self.dotfiles, request),
+            Method::DELETE if self.writable => {
+                remove::delete(&self.root, self.uploads.names(), self.dotfiles, request)
+            }
             Method::OPTIONS => {
-                Ok(Response::new(StatusCode::NO_CONTENT).with_header(ALLOW, self.allow()))
+                let response = Response::new(StatusCode::NO_CONTENT);
+                let response = response.with_header(ALLOW, self.allow());
+                Ok(match self.writable {
+                    true => self.uploads.announce(response),
+                    false => response,
+                })
             }
             // RFC 9110 section 15.5.6: a method that is known and not allowed.
             Method::CONNECT

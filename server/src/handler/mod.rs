@@ -3,6 +3,7 @@
 mod accept;
 pub mod beneath;
 mod cache;
+mod digest_fields;
 mod digests;
 mod entity_tag;
 mod failure;
@@ -11,7 +12,9 @@ mod listing;
 mod lookup;
 mod multipart;
 pub mod path;
+mod place;
 mod precondition;
+mod problem;
 mod range;
 mod remove;
 mod representation;
@@ -19,9 +22,11 @@ mod temporary;
 #[cfg(test)]
 mod testing;
 mod upload;
+mod uploads;
 mod validators;
 
 pub use files::FileHandler;
+pub use uploads::UploadLimits;
 
 use crate::message::{Request, Response};
 
