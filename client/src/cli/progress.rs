@@ -34,6 +34,15 @@ impl Progress {
     }
 }
 
+impl Progress {
+    /// So much is there, whatever was shown before: a transfer was resumed.
+    pub(crate) fn set(&self, bytes: u64) {
+        if let Some(bar) = &self.0 {
+            bar.set_position(bytes);
+        }
+    }
+}
+
 impl Drop for Progress {
     fn drop(&mut self) {
         if let Some(bar) = &self.0 {
