@@ -20,11 +20,11 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use ureq::http::header::{
-    ACCEPT, ACCEPT_LANGUAGE, CONTENT_LENGTH, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, LOCATION,
-    RANGE, TRANSFER_ENCODING, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_LENGTH, HOST, IF_MATCH, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, IF_RANGE, LOCATION, RANGE, RETRY_AFTER, TRANSFER_ENCODING, USER_AGENT,
 };
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use ureq::{Agent, Body, SendBody};
+use ureq::{Agent, Body, SendBody, Timeout};
 use url::Url;
 
 /// curl follows 50, browsers 20, ureq 10; more than a few is a loop.
@@ -35,8 +35,22 @@ const MAX_COMPLAINT: u64 = 64 << 10;
 const COMPLAINT_TIME: Duration = Duration::from_secs(3);
 
 /// Fields of the user's that go along to another origin: none of them says who is asking.
-const HARMLESS: [HeaderName; 6] =
-    [ACCEPT, ACCEPT_LANGUAGE, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE, USER_AGENT];
+/// A range goes nowhere without its condition.
+const HARMLESS: [HeaderName; 10] = [
+    ACCEPT,
+    ACCEPT_ENCODING,
+    ACCEPT_LANGUAGE,
+    IF_MATCH,
+    IF_MODIFIED_SINCE,
+    IF_NONE_MATCH,
+    IF_RANGE,
+    RANGE,
+    USER_AGENT,
+    WANT_REPR_DIGEST,
+];
+
+/// RFC 9530 section 4.
+pub(crate) const WANT_REPR_DIGEST: HeaderName = HeaderName::from_static("want-repr-digest");
 
 /// Flags of every command that makes a request.
 #[derive(Debug, Args)]
@@ -55,6 +69,8 @@ pub(crate) struct HttpArgs {
 pub(crate) struct Requester<'a> {
     args: &'a HttpArgs,
     voice: Voice,
+    /// When the command has to be done (--max-time), with all attempts.
+    deadline: Option<Instant>,
     /// The user's fields.
     fields: HeaderMap,
     /// Towards the origin that the user named.
@@ -87,7 +103,8 @@ impl<'a> Requester<'a> {
     pub(crate) fn new(args: &'a HttpArgs, voice: Voice) -> Result<Self, Report> {
         let fields = user_fields(args)?;
         let named = args.tls.agent(Towards::Named, defaults(args))?;
-        Ok(Self { args, voice, fields, named, redirected: OnceLock::new() })
+        let deadline = args.tls.max_time().and_then(|time| Instant::now().checked_add(time));
+        Ok(Self { args, voice, deadline, fields, named, redirected: OnceLock::new() })
     }
 
     /// Whether the user has given this field, so that it cannot be set by a command.
@@ -220,6 +237,14 @@ impl<'a> Requester<'a> {
                 .explain(error.to_string())
                 .remedy("check the URL and the method")
         })?;
+        let left = self.deadline.map(|end| end.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Err(report(&ureq::Error::Timeout(Timeout::Global), Phase::Request));
+        }
+        let request = match left {
+            None => request,
+            Some(_) => agent.configure_request(request).timeout_global(left).build(),
+        };
         agent.run(request).map_err(|error| report(&error, Phase::Request))
     }
 
@@ -320,10 +345,14 @@ impl Answer {
             // RFC 9110 section 15: nothing else can be an answer to what was asked.
             _ => Exit::Protocol,
         };
+        let retry_after = self.response.headers().get(RETRY_AFTER).cloned();
         let complaint = complaint(&mut self.response);
         let mut report = Report::new(exit, "status", format!("{} answered {status}", self.url))
             .detail("status", status.as_u16())
             .detail("url", self.url.as_str());
+        if let Some(value) = retry_after {
+            report = report.detail("retry_after", String::from_utf8_lossy(value.as_bytes()));
+        }
         if !complaint.is_empty() {
             report = report.explain(one_line(&complaint)).detail("content", complaint);
         }

@@ -154,7 +154,7 @@ impl FileSource {
         progress: &'s Progress,
     ) -> Result<Part<'s>, Report> {
         self.catch_up(from)?;
-        progress.set(from);
+        progress.begin(Some(self.length()), from);
         Ok(Part { source: self, from, at: from, end: to, pace, progress, failed: None })
     }
 }
