@@ -10,7 +10,7 @@
 //! Whatever the server does, the file is right or it does not get its name.
 
 use super::super::Voice;
-use super::super::exchange::{Answer, Requester, WANT_REPR_DIGEST, body_error};
+use super::super::exchange::{Answer, Requester, WANT_REPR_DIGEST};
 use super::super::output::Output;
 use super::super::pace::Pace;
 use super::super::progress::Progress;
@@ -18,21 +18,19 @@ use super::super::retry::Retries;
 use super::super::summary::Summary;
 use super::integrity::{CONTENT_DIGEST, add_from, coding, compare, field, malformed};
 use super::names::name_for;
+use super::receive::in_pieces;
 use super::version::{Verdict, Version, judge};
 use sealpair_common::digest::{Hasher, Sha256};
 use sealpair_common::escape::Escaped;
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
 use sealpair_common::units::Size;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
 use ureq::http::header::{CONTENT_LENGTH, IF_RANGE, RANGE};
 use ureq::http::{HeaderName, HeaderValue, Method};
 use url::Url;
-
-/// A few records at a time, and a few system calls for a large file.
-pub(super) const PIECE: usize = 64 << 10;
 
 /// What the user wants of every file of a command.
 #[derive(Clone, Debug, Default)]
@@ -304,33 +302,15 @@ impl Download<'_> {
         self.progress.begin(length, self.have);
         let mut body = answer.response.into_body();
         let mut reader = self.shared.pace.read(body.as_reader());
-        let mut piece = vec![0; PIECE];
-        let mut filled = 0;
-        loop {
-            let read = reader.read(&mut piece[filled..]);
-            if let Ok(count) = &read {
-                filled += count;
-                self.progress.advance(*count);
+        let prompt = self.output.is_through();
+        in_pieces(&mut reader, prompt, &mut |piece| {
+            self.write(piece, end)?;
+            if let Some((hasher, _)) = &mut content {
+                hasher.update(piece).map_err(hash_failed)?;
             }
-            let more = match &read {
-                Ok(count) => *count > 0,
-                Err(error) => error.kind() == io::ErrorKind::Interrupted,
-            };
-            // Who reads a pipe gets what there is; a file gets pieces that are worth a system call.
-            if filled > 0 && (filled == piece.len() || !more || self.output.is_through()) {
-                self.write(&piece[..filled], end)?;
-                if let Some((hasher, _)) = &mut content {
-                    hasher.update(&piece[..filled]).map_err(hash_failed)?;
-                }
-                retries.went_forward();
-                filled = 0;
-            }
-            match read {
-                Ok(0) => break,
-                Err(error) if !more => return Err(body_error(error)),
-                Ok(_) | Err(_) => {}
-            }
-        }
+            retries.went_forward();
+            Ok(())
+        })?;
         if let Some((hasher, expected)) = content {
             let found = hasher.finish().map_err(hash_failed)?;
             compare(found, expected, "the server's Content-Digest")?;
@@ -357,6 +337,7 @@ impl Download<'_> {
         }
         self.have = after;
         self.bytes += bytes.len() as u64;
+        self.progress.advance(bytes.len());
         Ok(())
     }
 
