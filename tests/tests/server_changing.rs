@@ -3,6 +3,8 @@
 //! The client does not read, so the server is stuck somewhere before the end, which it cannot have sent:
 //! the file is longer than all buffers between the two (tcp_wmem and tcp_rmem of Linux: 4 and 6 MiB).
 
+#![allow(clippy::unwrap_used, missing_docs)]
+
 use sealpair_tests::{End, RawClient, SealpairServer};
 use std::fs::{self, File};
 use std::io::Write;
