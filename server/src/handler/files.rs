@@ -11,6 +11,7 @@ use super::cache::Cache;
 use super::digests::Digests;
 use super::path::{FilePath, PathError, encode_name};
 use super::representation::{NO_SNIFFING, Representation};
+use super::uploads::{Sweeper, UploadLimits, Uploads};
 use super::{Handler, listing, remove, upload};
 use crate::http::Rejection;
 use crate::message::{Request, Response};
@@ -44,9 +45,11 @@ const NOT_A_FOLDER: Rejection = Rejection::new(StatusCode::NOT_FOUND, "nothing i
 ///   removed: whoever made them had access to the machine.
 #[derive(Debug)]
 pub struct FileHandler {
-    root: Root,
+    root: Arc<Root>,
     cache: Cache,
     digests: Arc<Digests>,
+    uploads: Arc<Uploads>,
+    sweeper: Option<Sweeper>,
     writable: bool,
     dotfiles: bool,
 }
@@ -54,10 +57,14 @@ pub struct FileHandler {
 impl FileHandler {
     /// A handler for the files below a root: read-only, without dot-files.
     pub fn new(root: Root) -> Self {
+        let (root, digests) = (Arc::new(root), Arc::<Digests>::default());
+        let limits = UploadLimits::default();
         Self {
+            uploads: Arc::new(Uploads::new(Arc::clone(&root), Arc::clone(&digests), limits)),
+            sweeper: None,
             root,
             cache: Cache::new(),
-            digests: Arc::default(),
+            digests,
             writable: false,
             dotfiles: false,
         }
@@ -77,6 +84,25 @@ impl FileHandler {
     pub fn writable(mut self, writable: bool) -> Self {
         self.writable = writable;
         self
+    }
+
+    /// The bounds of uploads.
+    #[must_use]
+    pub fn upload_limits(mut self, limits: UploadLimits) -> Self {
+        let (root, digests) = (Arc::clone(&self.root), Arc::clone(&self.digests));
+        self.uploads = Arc::new(Uploads::new(root, digests, limits));
+        self
+    }
+
+    /// Removes uploads that have expired, and what was left by servers that were killed: begins a thread
+    /// that does so until the handler is dropped. After everything else is set.
+    ///
+    /// # Errors
+    ///
+    /// When no thread can be made.
+    pub fn sweeping(mut self) -> io::Result<Self> {
+        self.sweeper = Some(Sweeper::start(Arc::clone(&self.uploads))?);
+        Ok(self)
     }
 
     /// Whether files and folders are served whose names begin with a dot. Default: no.
@@ -141,14 +167,27 @@ impl FileHandler {
 
 impl Handler for FileHandler {
     fn handle(&self, request: &mut Request<'_>) -> Response {
+        if self.writable
+            && let Some(response) = self.uploads.respond(request, self.dotfiles)
+        {
+            return response.with_header(X_CONTENT_TYPE_OPTIONS, NO_SNIFFING);
+        }
         let result = match *request.method() {
             Method::GET | Method::HEAD => self.read(request),
             Method::PUT if self.writable => {
-                upload::put(&self.root, &self.digests, self.dotfiles, request)
+                let names = self.uploads.names();
+                upload::put(&self.root, &self.digests, names, self.dotfiles, request)
             }
-            Method::DELETE if self.writable => remove::delete(&self.root, self.dotfiles, request),
+            Method::DELETE if self.writable => {
+                remove::delete(&self.root, self.uploads.names(), self.dotfiles, request)
+            }
             Method::OPTIONS => {
-                Ok(Response::new(StatusCode::NO_CONTENT).with_header(ALLOW, self.allow()))
+                let response = Response::new(StatusCode::NO_CONTENT);
+                let response = response.with_header(ALLOW, self.allow());
+                Ok(match self.writable {
+                    true => self.uploads.announce(response),
+                    false => response,
+                })
             }
             // RFC 9110 section 15.5.6: a method that is known and not allowed.
             Method::CONNECT

@@ -3,21 +3,26 @@
 mod accept;
 pub mod beneath;
 mod cache;
+mod digest_fields;
 mod digests;
 mod failure;
 pub mod files;
 mod listing;
 mod lookup;
 pub mod path;
+mod place;
 mod precondition;
+mod problem;
 mod remove;
 mod representation;
 mod temporary;
 #[cfg(test)]
 mod testing;
 mod upload;
+mod uploads;
 
 pub use files::FileHandler;
+pub use uploads::UploadLimits;
 
 use crate::message::{Request, Response};
 
