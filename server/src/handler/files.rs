@@ -11,7 +11,7 @@ use super::cache::Cache;
 use super::digests::Digests;
 use super::path::{FilePath, PathError, encode_name};
 use super::representation::{NO_SNIFFING, Representation};
-use super::uploads::{UploadLimits, Uploads};
+use super::uploads::{Sweeper, UploadLimits, Uploads};
 use super::{Handler, listing, remove, upload};
 use crate::http::Rejection;
 use crate::message::{Body, Request, Response};
@@ -49,7 +49,8 @@ pub struct FileHandler {
     root: Arc<Root>,
     cache: Cache,
     digests: Arc<Digests>,
-    uploads: Uploads,
+    uploads: Arc<Uploads>,
+    sweeper: Option<Sweeper>,
     writable: bool,
     dotfiles: bool,
 }
@@ -60,7 +61,8 @@ impl FileHandler {
         let (root, digests) = (Arc::new(root), Arc::<Digests>::default());
         let limits = UploadLimits::default();
         Self {
-            uploads: Uploads::new(Arc::clone(&root), Arc::clone(&digests), limits),
+            uploads: Arc::new(Uploads::new(Arc::clone(&root), Arc::clone(&digests), limits)),
+            sweeper: None,
             root,
             cache: Cache::new(),
             digests,
@@ -89,8 +91,19 @@ impl FileHandler {
     #[must_use]
     pub fn upload_limits(mut self, limits: UploadLimits) -> Self {
         let (root, digests) = (Arc::clone(&self.root), Arc::clone(&self.digests));
-        self.uploads = Uploads::new(root, digests, limits);
+        self.uploads = Arc::new(Uploads::new(root, digests, limits));
         self
+    }
+
+    /// Removes uploads that have expired, and what was left by servers that were killed: begins a thread
+    /// that does so until the handler is dropped. After everything else is set.
+    ///
+    /// # Errors
+    ///
+    /// When no thread can be made.
+    pub fn sweeping(mut self) -> io::Result<Self> {
+        self.sweeper = Some(Sweeper::start(Arc::clone(&self.uploads))?);
+        Ok(self)
     }
 
     /// Whether files and folders are served whose names begin with a dot. Default: no.

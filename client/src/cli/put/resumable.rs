@@ -237,14 +237,11 @@ impl<'t> Upload<'t> {
         self.unchanged()?;
         let (offset, length) = (self.offset, self.file.length());
         let most = self.limits.max_append.unwrap_or(u64::MAX).max(1);
-        let mut end = offset.saturating_add(most).min(length);
+        let end = offset.saturating_add(most).min(length);
         // The last part may be too small to be appended only, not to complete the upload.
         let least = self.limits.min_append.unwrap_or(0);
         if end == length && end - offset < least {
             return self.complete();
-        }
-        if length - end < least && end - offset > least {
-            end = end.min(length - least).max(offset + least);
         }
         let count = end - offset;
         let mut headers = self.append_fields(offset, count, NOT_YET);

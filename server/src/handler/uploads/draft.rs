@@ -2,7 +2,7 @@
 //! of versions 6 and 7 are served, too.
 
 use super::super::digest_fields::{self, CONTENT_DIGEST, Declared, wants_digest};
-use super::super::path::FilePath;
+use super::super::path::{FilePath, encode_name};
 use super::super::place;
 use super::super::precondition;
 use super::super::problem::{self, Problem, Refused, with};
@@ -22,6 +22,7 @@ use ::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, LOCATION};
 use ::http::{HeaderMap, Method, StatusCode};
 use sealpair_common::digest::Hasher;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, SystemTime};
 
 /// The media type of what is appended.
@@ -45,6 +46,45 @@ pub(super) fn begins(request: &Request<'_>) -> bool {
     }
 }
 
+/// An upload that has just been begun.
+pub(super) struct Begun {
+    pub(super) upload: Upload,
+    /// Its URL.
+    pub(super) location: String,
+    /// The URL of the file that it is to become.
+    pub(super) file: String,
+}
+
+/// Begins the upload that a request asks for: of `length` bytes, if that is known, and of `least` at
+/// least. `note` completes its record.
+pub(super) fn begin(
+    uploads: &Uploads,
+    request: &Request<'_>,
+    dotfiles: bool,
+    length: Option<u64>,
+    least: Option<u64>,
+    note: impl FnOnce(&mut Record, &HeaderMap),
+) -> Result<Begun, Refused> {
+    let headers = request.headers();
+    check_fields(headers)?;
+    let path = target(&uploads.root, request, dotfiles)?;
+    let (parent, name) = split(&path)?;
+    let folder = folder_to_write(&uploads.root, parent)?;
+    let declared = Declared::of(headers)?;
+    precondition::check(headers, place::current(&folder, name)?.as_ref())?;
+    check_length(uploads, &Said::by(headers), length.max(least))?;
+    check_room(&folder, length.or(least))?;
+    let mut record = Record::new(name, headers);
+    record.length = length;
+    record.digest = declared.whole.map(|digest| digest.to_string());
+    record.wants_digest = wants_digest(headers);
+    note(&mut record, headers);
+    let parent = path.parent().to_folder_url();
+    let upload = uploads.begin(request.connection(), &path, folder, record)?;
+    let location = format!("{parent}{}", upload.token.data());
+    Ok(Begun { upload, location, file: format!("{parent}{}", encode_name(name.as_bytes())) })
+}
+
 /// Begins an upload, with its first content.
 pub(super) fn create(
     uploads: &Uploads,
@@ -53,24 +93,13 @@ pub(super) fn create(
 ) -> Result<Response, Refused> {
     let said = Said::by(request.headers());
     let content = request.body().length();
-    check_fields(request.headers())?;
-    let path = target(&uploads.root, request, dotfiles)?;
-    let (parent, name) = split(&path)?;
-    let folder = folder_to_write(&uploads.root, parent)?;
-    let declared = Declared::of(request.headers())?;
-    precondition::check(request.headers(), place::current(&folder, name)?.as_ref())?;
-    let mut record = Record::new(name, request.headers());
-    record.length = said.length_of_whole(0, content)?;
-    check_length(uploads, &said, record.length.or(content), record.length)?;
-    if content.zip(record.length).is_some_and(|(content, length)| content > length) {
+    let length = said.length_of_whole(0, content)?;
+    if content.zip(length).is_some_and(|(content, length)| content > length) {
         return Err(inconsistent_length());
     }
-    check_room(&folder, record.length.or(content))?;
-    record.digest = declared.whole.map(|digest| digest.to_string());
-    record.wants_digest = wants_digest(request.headers());
-
-    let mut upload = uploads.begin(request.connection(), &path, folder, record)?;
-    let location = format!("{}{}", path.parent().to_folder_url(), upload.token.data());
+    let declared = Declared::of(request.headers())?;
+    let Begun { mut upload, location, file } =
+        begin(uploads, request, dotfiles, length, content, |_, _| {})?;
     if said.takes_interim() {
         let fields = Response::new(StatusCode::CONTINUE);
         let fields = with(fields, LOCATION, &location);
@@ -79,27 +108,15 @@ pub(super) fn create(
         announce_early(request, fields.headers());
     }
     let answer = take(uploads, &mut upload, &said, &declared, request);
-    let located = |response: Response| match response.headers().contains_key(LOCATION) {
-        true => response,
-        false => with(response, LOCATION, &location),
-    };
     match answer {
-        Ok(response) if upload.is_complete() => {
-            // Where a folder was the target, the client does not know the file's URL.
-            let file = format!("{}{}", path.parent().to_folder_url(), encoded(name));
-            Ok(match *request.method() {
-                Method::POST => with(response, LOCATION, file),
-                _ => response,
-            })
-        }
-        Ok(response) => Ok(located(response.with_status(StatusCode::CREATED))),
-        Err(refused) => Err(located(refused.into_response()).into()),
+        // Who has sent something to a folder does not know the URL of the file.
+        Ok(response) if upload.is_complete() => Ok(match *request.method() {
+            Method::POST => with(response, LOCATION, file),
+            _ => response,
+        }),
+        Ok(response) => Ok(with(response.with_status(StatusCode::CREATED), LOCATION, &location)),
+        Err(refused) => Err(refused.with(LOCATION, &location)),
     }
-}
-
-fn encoded(name: &std::ffi::OsStr) -> String {
-    use std::os::unix::ffi::OsStrExt;
-    super::super::path::encode_name(name.as_bytes()).to_string()
 }
 
 /// Tells where to go on, should the connection be lost. Whoever does not hear it has lost the connection
@@ -184,7 +201,7 @@ pub(super) fn append(
     {
         return Err(refused_state(inconsistent_length(), &upload));
     }
-    check_length(uploads, &said, whole.or(end), None)?;
+    check_length(uploads, &said, whole.or(end))?;
     if let Some(length) = length {
         upload.set_length(length)?;
     }
@@ -203,10 +220,9 @@ pub(super) fn cancel(
 }
 
 /// What can be done with an upload resource.
-pub(super) fn options_of_resource(uploads: &Uploads) -> Response {
-    let response = Response::new(StatusCode::NO_CONTENT)
-        .with_header(ALLOW, HeaderValue::from_static("DELETE, HEAD, OPTIONS, PATCH"));
-    announce(uploads, response)
+pub(super) fn options_of_resource() -> Response {
+    Response::new(StatusCode::NO_CONTENT)
+        .with_header(ALLOW, HeaderValue::from_static("DELETE, HEAD, OPTIONS, PATCH"))
 }
 
 /// Tells that uploads can be gone on with here, and what limits they have.
@@ -282,14 +298,8 @@ impl Watch for Digesting {
 }
 
 /// Refuses what is too long, before it is sent.
-fn check_length(
-    uploads: &Uploads,
-    said: &Said,
-    least: Option<u64>,
-    whole: Option<u64>,
-) -> Result<(), Refused> {
-    let longest = least.max(whole);
-    match longest.is_some_and(|length| length > uploads.limits.max_size) {
+fn check_length(uploads: &Uploads, said: &Said, length: Option<u64>) -> Result<(), Refused> {
+    match length.is_some_and(|length| length > uploads.limits.max_size) {
         true => Err(with_limit(store::cut(Cut::TooLong).into(), uploads, said)),
         false => Ok(()),
     }

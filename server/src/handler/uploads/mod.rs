@@ -17,8 +17,10 @@ mod fields;
 mod record;
 mod registry;
 mod store;
+mod sweep;
 mod target;
 mod token;
+mod tus;
 
 use super::beneath::Root;
 use super::digests::Digests;
@@ -29,6 +31,7 @@ use ::http::Method;
 use registry::Registry;
 use std::sync::Arc;
 use std::time::Duration;
+pub(super) use sweep::Sweeper;
 
 /// How much may be uploaded, and for how long it is kept while it is not complete.
 #[derive(Clone, Debug)]
@@ -79,7 +82,13 @@ impl Uploads {
     /// Answers a request that has to do with an upload that can be gone on with; nothing for all others.
     pub(super) fn respond(&self, request: &mut Request<'_>, dotfiles: bool) -> Option<Response> {
         let answer = match token::parse(request.path(), dotfiles) {
+            Some((folder, token)) if tus::speaks(request) => {
+                return tus::resource(self, request, &folder, token);
+            }
             Some((folder, token)) => self.resource(request, &folder, token)?,
+            None if tus::speaks(request) && *request.method() == Method::POST => {
+                return Some(tus::create(self, request, dotfiles));
+            }
             None if draft::begins(request) => draft::create(self, request, dotfiles),
             None => return None,
         };
@@ -97,7 +106,7 @@ impl Uploads {
             Method::HEAD => draft::offset(self, request, folder, token),
             Method::PATCH => draft::append(self, request, folder, token),
             Method::DELETE => draft::cancel(self, request, folder, token),
-            Method::OPTIONS => Ok(draft::options_of_resource(self)),
+            Method::OPTIONS => Ok(self.announce(draft::options_of_resource())),
             // To everybody else it is hidden.
             _ => return None,
         })
@@ -105,7 +114,7 @@ impl Uploads {
 
     /// What a client learns that asks what it can do with a file or a folder (OPTIONS).
     pub(super) fn announce(&self, response: Response) -> Response {
-        draft::announce(self, response)
+        tus::announce(self, draft::announce(self, response))
     }
 }
 

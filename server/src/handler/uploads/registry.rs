@@ -11,7 +11,7 @@ use crate::message::ConnectionInfo;
 use ::http::StatusCode;
 use ::http::header::RETRY_AFTER;
 use sealpair_common::digest::Hasher;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{Shutdown, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,6 +37,8 @@ struct Known {
     space: u64,
     /// Whether it is one of those that are counted: a part of a file, not a memory of one.
     counted: bool,
+    /// Since when it is known.
+    since: Instant,
 }
 
 impl Registry {
@@ -67,8 +69,13 @@ impl Registry {
             return Err(NO_SPACE.into());
         }
         let entry = Arc::<Entry>::default();
-        let upload =
-            Known { entry: Arc::clone(&entry), folder: folder.to_owned(), space, counted: true };
+        let upload = Known {
+            entry: Arc::clone(&entry),
+            folder: folder.to_owned(),
+            space,
+            counted: true,
+            since: Instant::now(),
+        };
         known.insert(token, upload);
         Ok(entry)
     }
@@ -87,6 +94,7 @@ impl Registry {
             folder: folder.to_owned(),
             space,
             counted,
+            since: Instant::now(),
         });
         // The folder may have been renamed.
         if upload.folder != folder {
@@ -122,6 +130,18 @@ impl Registry {
     /// The upload is gone.
     pub(super) fn forget(&self, token: Token) {
         self.lock().remove(&token);
+    }
+
+    /// A folder is gone, and all that was in it.
+    pub(super) fn forget_folder(&self, folder: &Path) {
+        self.lock().retain(|_, upload| upload.folder != folder);
+    }
+
+    /// Only these were in a folder when it was looked at.
+    pub(super) fn retain(&self, folder: &Path, left: &HashSet<Token>, looked: Instant) {
+        self.lock().retain(|token, upload| {
+            upload.folder != folder || left.contains(token) || upload.since >= looked
+        });
     }
 
     /// The folders, relative to the root, in which uploads are known.
@@ -193,6 +213,18 @@ impl Stop {
 impl Entry {
     fn lock(&self) -> MutexGuard<'_, Turns> {
         self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The turn, if nobody has it and nobody waits for long: who asks meanwhile gets the next.
+    pub(super) fn try_turn(self: Arc<Self>) -> Option<Held> {
+        let mut turns = self.lock();
+        if turns.holder.is_some() {
+            return None;
+        }
+        let number = turns.asked;
+        turns.holder = Some(Holder { number, stop: None });
+        drop(turns);
+        Some(Held { entry: self, number })
     }
 
     /// Waits until nobody else works on the upload; whoever does is told to stop. Nothing for whom a

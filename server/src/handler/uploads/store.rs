@@ -273,7 +273,7 @@ impl Uploads {
         };
         let (record, written) = read().map_err(gone)?;
         let data = open_data(&folder, token).map_err(failed)?;
-        let (offset, touched, keep) = match &data {
+        let (offset, touched) = match &data {
             Some(file) => {
                 match flock(file, FlockOperation::NonBlockingLockExclusive) {
                     Err(Errno::WOULDBLOCK) => return Err(busy()),
@@ -285,14 +285,12 @@ impl Uploads {
                     return Err(gone(NOT_FOUND.into()));
                 }
                 let touched = metadata.modified().map_err(failed)?;
-                (metadata.len(), touched, self.limits.expiry)
+                (metadata.len(), Some(touched))
             }
-            None if record.placed => {
-                (record.length.unwrap_or(0), written, self.limits.expiry.min(REMEMBERED))
-            }
-            None => return Err(gone(NOT_FOUND.into())),
+            None => (record.length.unwrap_or(0), None),
         };
-        let expires = touched.checked_add(keep).unwrap_or(touched);
+        let expires = removal(&record, written, touched, &self.limits)
+            .ok_or_else(|| gone(NOT_FOUND.into()))?;
         let upload = Upload { token, record, folder, data, offset, expires, stop, held };
         if expires < SystemTime::now() {
             upload.discard(self);
@@ -305,6 +303,23 @@ impl Uploads {
 /// The certificate by which a client is known.
 fn fingerprint(connection: &ConnectionInfo) -> Option<&str> {
     connection.session().peer.first().map(|certificate| certificate.sha256.as_str())
+}
+
+/// When an upload is to be removed: some time after its last byte, or after its completion. Nothing for
+/// one whose data are gone although it was not completed.
+pub(super) fn removal(
+    record: &Record,
+    written: SystemTime,
+    touched: Option<SystemTime>,
+    limits: &UploadLimits,
+) -> Option<SystemTime> {
+    match touched {
+        Some(touched) => Some(expiry(touched, limits)),
+        None if record.placed => {
+            written.checked_add(limits.expiry.min(REMEMBERED)).or(Some(written))
+        }
+        None => None,
+    }
 }
 
 fn expiry(from: SystemTime, limits: &UploadLimits) -> SystemTime {
