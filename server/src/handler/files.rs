@@ -2,16 +2,17 @@
 //!
 //! ```text
 //! path ─ FilePath ─ Root ─┬─ file ──── Representation
-//!                         ├─ folder ── redirect, index.html, or listing
+//!                         ├─ folder ── redirect, index.html, listing, or archive
 //!                         └─ PUT, DELETE ── upload, remove (where writing is allowed)
 //! ```
 
 use super::beneath::{Folder, FoundFile, Resolved, Root};
 use super::cache::Cache;
 use super::digests::Digests;
+use super::names::{Room, Walk};
 use super::path::{FilePath, PathError, encode_name};
 use super::representation::{NO_SNIFFING, Representation};
-use super::{Handler, listing, remove, upload};
+use super::{Handler, archive, listing, remove, upload};
 use crate::http::Rejection;
 use crate::message::{Request, Response};
 use ::http::header::{ALLOW, HeaderValue, LOCATION, X_CONTENT_TYPE_OPTIONS};
@@ -36,7 +37,8 @@ const NOT_A_FOLDER: Rejection = Rejection::new(StatusCode::NOT_FOUND, "nothing i
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// - A folder is shown as its `index.html`, else as a listing: HTML, or JSON for who asks for that.
+/// - A folder is shown as its `index.html`, else as a listing: HTML, or JSON for who asks for that; with
+///   `?archive=tar` it is sent as one archive.
 /// - Names that begin with a dot are neither served nor listed nor written, unless
 ///   [`dotfiles`](Self::dotfiles) says so.
 /// - An upload is there whole or not at all, and durable before it is acknowledged.
@@ -44,7 +46,8 @@ const NOT_A_FOLDER: Rejection = Rejection::new(StatusCode::NOT_FOUND, "nothing i
 ///   removed: whoever made them had access to the machine.
 #[derive(Debug)]
 pub struct FileHandler {
-    root: Root,
+    root: Arc<Root>,
+    room: Arc<Room>,
     cache: Cache,
     digests: Arc<Digests>,
     writable: bool,
@@ -55,7 +58,8 @@ impl FileHandler {
     /// A handler for the files below a root: read-only, without dot-files.
     pub fn new(root: Root) -> Self {
         Self {
-            root,
+            root: Arc::new(root),
+            room: Room::new(),
             cache: Cache::new(),
             digests: Arc::default(),
             writable: false,
@@ -97,23 +101,26 @@ impl FileHandler {
             }
             Resolved::Folder(folder) => match path.split() {
                 Some((_, name)) if !path.is_folder() => redirect(name, request.query()),
-                _ => self.folder(&path, &folder, request),
+                _ => self.folder(path, folder, request),
             },
         }
     }
 
     fn folder(
         &self,
-        path: &FilePath,
-        folder: &Folder,
+        path: FilePath,
+        folder: Folder,
         request: &Request<'_>,
     ) -> Result<Response, Rejection> {
+        if archive::is_asked(request.query())? {
+            return archive::respond(self.walk(), &path, &folder, request.method());
+        }
         let index = OsStr::new(INDEX);
         let index_path = path.join(index);
         match self.root.resolve(&index_path) {
             Ok(Resolved::File(found)) => self.file(request, &index_path, &found, index),
             Ok(Resolved::Folder(_)) | Err(PathError::NotFound) => {
-                listing::respond(&self.root, path, folder, self.dotfiles, request.headers())
+                listing::respond(self.walk(), path, folder, request.method(), request.headers())
             }
             Err(error) => Err(error.into()),
         }
@@ -129,6 +136,11 @@ impl FileHandler {
         let representation = Representation::of(found, name)?;
         self.cache.keep(&self.root, request.path(), path, found.identity(), &representation);
         Ok(representation.into_response())
+    }
+
+    fn walk(&self) -> Walk {
+        let Self { root, room, dotfiles, .. } = self;
+        Walk { root: Arc::clone(root), room: Arc::clone(room), dotfiles: *dotfiles }
     }
 
     fn allow(&self) -> HeaderValue {
@@ -182,6 +194,10 @@ impl Handler for FileHandler {
     /// Small files that were asked for before.
     fn answer_at_once(&self, request: &Request<'_>) -> Option<Response> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return None;
+        }
+        // Whoever asks for an archive of a folder does not want its index.
+        if request.query().is_some() && request.path().ends_with('/') {
             return None;
         }
         Some(self.cache.find(&self.root, request.path())?.into_response())

@@ -1,6 +1,7 @@
 //! What answers requests: the `Handler` trait and the handlers that come with the server.
 
 mod accept;
+mod archive;
 pub mod beneath;
 mod cache;
 mod digests;
@@ -8,6 +9,7 @@ mod failure;
 pub mod files;
 mod listing;
 mod lookup;
+mod names;
 pub mod path;
 mod precondition;
 mod remove;
@@ -16,6 +18,7 @@ mod temporary;
 #[cfg(test)]
 mod testing;
 mod upload;
+mod ustar;
 
 pub use files::FileHandler;
 
