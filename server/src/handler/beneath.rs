@@ -132,11 +132,14 @@ impl Root {
 /// the file system keeps time.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Identity {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    /// In bytes.
+    pub(super) size: u64,
+    /// When the content was modified, in seconds since 1970 and nanoseconds.
+    pub(super) modified: (i64, i64),
+    /// When anything was changed.
+    pub(super) changed: (i64, i64),
 }
 
 impl Identity {

@@ -4,6 +4,7 @@ mod accept;
 mod archive;
 pub mod beneath;
 mod cache;
+mod digest_index;
 mod digests;
 mod failure;
 pub mod files;
