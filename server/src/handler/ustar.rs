@@ -42,9 +42,8 @@ pub(super) fn header(out: &mut Vec<u8>, name: &[u8], member: Member, modified: i
     };
     let mut records = Vec::new();
     if name.len() > NAME || !name.is_ascii() {
-        if str::from_utf8(name).is_err() {
-            record(&mut records, "hdrcharset", b"BINARY");
-        }
+        // One that is not UTF-8 stands here as it is, as GNU tar has it: of `hdrcharset`, with which pax
+        // would announce that, GNU tar complains.
         record(&mut records, "path", name);
     }
     if size > MOST {
@@ -167,7 +166,7 @@ mod tests {
                 format!("1011 path={}\n", "y".repeat(1000)).into_bytes(),
             ),
             ("é".as_bytes(), Member::Folder, 0, "11 path=é\n".as_bytes().to_vec()),
-            (b"\xff\n", Member::Folder, 0, b"21 hdrcharset=BINARY\n11 path=\xff\n\n".to_vec()),
+            (b"\xff\n", Member::Folder, 0, b"11 path=\xff\n\n".to_vec()),
             (b"a", Member::File { size: 8 << 30 }, 0, b"19 size=8589934592\n".to_vec()),
             (b"a", Member::Folder, -1, b"12 mtime=-1\n".to_vec()),
             (b"a", Member::Folder, 8 << 30, b"20 mtime=8589934592\n".to_vec()),
