@@ -16,21 +16,20 @@
 //! A file that changes while it is read ends the archive, and the connection, without the missing part: a
 //! header has announced its length, and to fill up what is not there with zeros would be a lie.
 
-use super::beneath::{Folder, Identity, Resolved};
+use super::beneath::{Folder, Resolved};
 use super::failure;
 use super::names::{Kind, Names, Order, Walk};
 use super::path::{FilePath, PathError, encode_name};
 use super::ustar::{self, Member};
 use crate::http::Rejection;
 use crate::message::{Body, Response};
+use crate::open_file::OpenFile;
 use ::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderValue};
 use ::http::{Method, StatusCode};
 use rustix::fs::fstat;
 use sealpair_common::escape::EscapedBytes;
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
@@ -130,10 +129,8 @@ struct Level {
 /// A file whose content is being read.
 #[derive(Debug)]
 struct Content {
-    file: File,
-    identity: Identity,
+    file: OpenFile,
     offset: u64,
-    length: u64,
 }
 
 /// Why something does not get into the archive.
@@ -173,12 +170,12 @@ impl Read for Archive {
             self.piece.clear();
             self.sent = 0;
             match &mut self.content {
-                Some(content) if content.offset < content.length => {
+                Some(content) if content.offset < content.file.length() => {
                     filled += content.read(room)?;
                 }
                 Some(content) => {
                     content.check()?;
-                    self.piece.resize(ustar::padding(content.length), 0);
+                    self.piece.resize(ustar::padding(content.file.length()), 0);
                     self.content = None;
                 }
                 None if self.done => break,
@@ -191,8 +188,9 @@ impl Read for Archive {
 
 impl Content {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let room = buf.len().min(usize::try_from(self.length - self.offset).unwrap_or(usize::MAX));
-        match self.file.read_at(&mut buf[..room], self.offset) {
+        let room =
+            buf.len().min(usize::try_from(self.file.length() - self.offset).unwrap_or(usize::MAX));
+        match self.file.file().read_at(&mut buf[..room], self.offset) {
             Ok(0) => Err(changed()),
             Ok(count) => {
                 self.offset += count as u64;
@@ -205,7 +203,7 @@ impl Content {
 
     /// Whether all that was read is of one version.
     fn check(&self) -> io::Result<()> {
-        match Identity::of(&self.file.metadata()?) == self.identity {
+        match self.file.is_unchanged()? {
             true => Ok(()),
             false => Err(changed()),
         }
@@ -253,16 +251,12 @@ impl Archive {
         }
         match self.walk.root.resolve(relative(&self.path))? {
             Resolved::File(found) => {
-                let (file, metadata) = (found.open()?, found.metadata());
-                let member = Member::File { size: metadata.size() };
+                let metadata = found.metadata();
+                let file = OpenFile::found(found.open()?, metadata);
                 let name = self.path.get(self.above..).unwrap_or_default();
+                let member = Member::File { size: file.length() };
                 ustar::header(&mut self.piece, name, member, metadata.mtime());
-                self.content = Some(Content {
-                    file,
-                    identity: found.identity(),
-                    offset: 0,
-                    length: metadata.size(),
-                });
+                self.content = Some(Content { file, offset: 0 });
                 Ok(())
             }
             Resolved::Folder(folder) if kind == Kind::Folder => self.enter(&folder),

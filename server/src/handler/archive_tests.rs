@@ -1,7 +1,7 @@
 use super::super::files::FileHandler;
 use super::super::testing::{ask, content, field, text};
 use super::*;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::time::{Duration, SystemTime};
 use tempfile::TempDir;

@@ -9,8 +9,8 @@
 //! and is passed over. When the file has become too long, it is replaced by a shorter one in one step; whoever
 //! else has it open notices that it has no name any more.
 
-use super::beneath::Identity;
 use super::digests::MOST;
+use crate::open_file::Identity;
 use rustix::fs::OFlags;
 use sealpair_common::digest::Sha256;
 use sealpair_common::escape::Escaped;

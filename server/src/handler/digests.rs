@@ -9,20 +9,20 @@
 //! A digest counts for the [`Identity`] of the file that it was computed of, and for nothing else: a file that
 //! is replaced or changed has another identity, so what stands here is never stale, only unused. That holds as
 //! exactly as the file system keeps time, so a digest is learned only of a version that no later change can
-//! share its identity with: see [`is_settled`].
+//! share its identity with ([`is_settled`]), and only if the file was in that state before and after it was read.
 
-use super::beneath::Identity;
 use super::digest_index::IndexFile;
+use super::validators::is_settled;
+use crate::open_file::{Identity, OpenFile};
 use sealpair_common::digest::{Hasher, Sha256};
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::hash::Hash;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Digests that are known at most; each takes some 150 bytes of memory and of the index.
 pub(super) const MOST: usize = 1 << 16;
@@ -41,13 +41,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What is read at a time, in bytes.
 const PIECE: usize = 256 << 10;
-
-/// The longest time in which the clock that stamps files does not move: a jiffy of Linux, 10 ms where
-/// `CONFIG_HZ` is 100, and as much again for whatever stands between that clock and this one.
-const TICK: Duration = Duration::from_millis(20);
-
-/// The same where the file system keeps whole seconds, or pairs of them (ext3, FAT).
-const COARSE_TICK: Duration = Duration::from_secs(4);
 
 /// What is known of files' content.
 #[derive(Debug, Default)]
@@ -103,15 +96,10 @@ impl Digests {
         Some(entry.digest)
     }
 
-    /// Notes the digest of what has just been written to a file that had no other writer until it got this
-    /// identity.
-    ///
-    /// Mostly it has just been renamed, so its time of change is no older than a tick of the clock. But where
-    /// its time of modification is older, whoever writes to it shows in that. What does not show is a write
-    /// within that tick after which the time of modification is set back to the nanosecond.
+    /// Notes the digest of this version of a file. Whoever calls this has seen that the file did not change
+    /// while its content was digested. It is not noted if a change from now on would not show.
     pub(super) fn learn(&self, identity: Identity, digest: Sha256) {
-        let written_before = identity.modified < identity.changed && identity.modified.1 != 0;
-        if written_before || is_settled(&identity, SystemTime::now()) {
+        if is_settled(&identity, SystemTime::now()) {
             self.note(identity, digest);
         }
     }
@@ -136,35 +124,35 @@ impl Digests {
     /// file changes meanwhile. `wait_for_large` tells whether a file above [`SMALL`] is read for it.
     pub(super) fn find(
         self: &Arc<Self>,
-        file: &Arc<File>,
-        identity: &Identity,
+        file: &Arc<OpenFile>,
         wait_for_large: bool,
     ) -> Option<Sha256> {
-        if let Some(digest) = self.known(identity) {
+        let identity = file.identity();
+        if let Some(digest) = self.known(&identity) {
             return Some(digest);
         }
-        let is_large = identity.size > SMALL;
+        let is_large = file.length() > SMALL;
         if is_large && !wait_for_large {
             return None;
         }
-        let Some(reading) = Reading::begin(*identity) else {
-            // Somebody else's digest may be that of a state with the same identity.
-            return if is_large { None } else { compute(file, identity).ok() };
-        };
+        if !is_settled(&identity, SystemTime::now()) {
+            // Somebody else's digest may be that of another state with the same identity.
+            return if is_large { None } else { compute(file).ok() };
+        }
         let flight = {
             let mut work = lock(&self.work);
             // It may have landed just now.
-            if let Some(digest) = self.known(identity) {
+            if let Some(digest) = self.known(&identity) {
                 return Some(digest);
             }
-            match work.flights.get(identity) {
+            match work.flights.get(&identity) {
                 Some(flight) => Err(Arc::clone(flight)),
                 None if is_large && work.large >= LARGE_AT_ONCE => return None,
                 None => {
-                    let flight = Arc::<Flight>::default();
-                    work.flights.insert(*identity, Arc::clone(&flight));
+                    let (file, flight) = (Arc::clone(file), Arc::<Flight>::default());
+                    work.flights.insert(identity, Arc::clone(&flight));
                     work.large += usize::from(is_large);
-                    Ok(Landing { digests: Arc::clone(self), flight, reading, digest: None })
+                    Ok(Landing { digests: Arc::clone(self), flight, file, digest: None })
                 }
             }
         };
@@ -174,25 +162,28 @@ impl Digests {
         };
         let flight = Arc::clone(&landing.flight);
         if is_large {
-            let file = Arc::clone(file);
-            let job = move || landing.compute(&file);
             // Where no thread can be made, the landing is dropped, and nobody waits.
-            let _ = thread::Builder::new().name("digest".to_owned()).spawn(job);
+            let thread = thread::Builder::new().name("digest".to_owned());
+            let _ = thread.spawn(move || landing.compute());
         } else {
-            landing.compute(file);
+            landing.compute();
         }
         flight.wait()
     }
 
-    /// Begins to learn the digest of a file that is about to be sent as a whole; `None` if that cannot be
-    /// learned, or somebody else does already.
-    pub(super) fn pass(self: &Arc<Self>, identity: &Identity) -> Option<Passing> {
-        let reading = Reading::begin(*identity)?;
-        let hasher = Hasher::new().ok()?;
-        if self.known(identity).is_some() || !lock(&self.work).passing.insert(*identity) {
+    /// A reader for a file that is about to be sent as a whole, which learns its digest; `None` if that cannot
+    /// be learned, or somebody else does already.
+    pub(super) fn pass(self: &Arc<Self>, file: &Arc<OpenFile>) -> Option<Passing> {
+        let identity = file.identity();
+        if !is_settled(&identity, SystemTime::now()) || self.known(&identity).is_some() {
             return None;
         }
-        Some(Passing { digests: Arc::clone(self), reading, hasher: Some(hasher) })
+        let hasher = Hasher::new().ok()?;
+        if !lock(&self.work).passing.insert(identity) {
+            return None;
+        }
+        let (digests, file) = (Arc::clone(self), Arc::clone(file));
+        Some(Passing { digests, file, at: 0, hasher: Some(hasher) })
     }
 }
 
@@ -220,59 +211,27 @@ fn make_room<K: Eq + Hash>(digests: &mut HashMap<K, Entry>) {
     }
 }
 
-/// A version of a file that is read from now on, and whose digest can be learned.
-#[derive(Clone, Copy, Debug)]
-struct Reading {
-    identity: Identity,
-}
-
-impl Reading {
-    fn begin(identity: Identity) -> Option<Self> {
-        is_settled(&identity, SystemTime::now()).then_some(Self { identity })
-    }
-
-    /// Whether what has been read was of this version to the end.
-    fn is_of(&self, file: &File) -> bool {
-        file.metadata().is_ok_and(|metadata| Identity::of(&metadata) == self.identity)
-    }
-}
-
-/// Whether every change from `now` on gives a file another identity: it was changed last in an earlier tick of
-/// the clock that stamps it. The time of modification does not count, for it can be set.
-///
-/// On a file system of another machine, its clock is meant, of which nothing is known here; there, an identity
-/// is as true as that system's cache of attributes anyway.
-fn is_settled(identity: &Identity, now: SystemTime) -> bool {
-    let (seconds, nanoseconds) = identity.changed;
-    let (Ok(seconds), Ok(nanoseconds)) = (u64::try_from(seconds), u32::try_from(nanoseconds))
-    else {
-        // Before 1970, so long ago.
-        return true;
-    };
-    let tick = if nanoseconds == 0 { COARSE_TICK } else { TICK };
-    UNIX_EPOCH
-        .checked_add(Duration::new(seconds, nanoseconds))
-        .and_then(|changed| now.duration_since(changed).ok())
-        .is_some_and(|age| age > tick)
-}
-
 /// Reads a file from its beginning to its end.
-fn compute(file: &File, identity: &Identity) -> io::Result<Sha256> {
+fn compute(file: &OpenFile) -> io::Result<Sha256> {
     let mut hasher = Hasher::new()?;
     let mut piece = vec![0; PIECE];
-    while hasher.length() < identity.size {
-        let rest = usize::try_from(identity.size - hasher.length()).unwrap_or(PIECE).min(PIECE);
-        match file.read_at(&mut piece[..rest], hasher.length()) {
+    while hasher.length() < file.length() {
+        let rest = usize::try_from(file.length() - hasher.length()).unwrap_or(PIECE).min(PIECE);
+        match file.file().read_at(&mut piece[..rest], hasher.length()) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(count) => hasher.update(&piece[..count])?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    match Identity::of(&file.metadata()?) == *identity {
+    match file.is_unchanged()? {
         true => hasher.finish(),
-        false => Err(io::Error::other("the file changed")),
+        false => Err(changed()),
     }
+}
+
+fn changed() -> io::Error {
+    io::Error::other("the file changed while it was read")
 }
 
 /// Whoever computes a digest. Whatever becomes of it, those who wait are told.
@@ -280,19 +239,16 @@ fn compute(file: &File, identity: &Identity) -> io::Result<Sha256> {
 struct Landing {
     digests: Arc<Digests>,
     flight: Arc<Flight>,
-    reading: Reading,
+    file: Arc<OpenFile>,
     digest: Option<Sha256>,
 }
 
 impl Landing {
-    fn compute(mut self, file: &File) {
-        match compute(file, &self.reading.identity) {
+    fn compute(mut self) {
+        match compute(&self.file) {
             Ok(digest) => {
-                log::debug!(
-                    "computed the digest of a file of {} bytes",
-                    self.reading.identity.size
-                );
-                self.digests.note(self.reading.identity, digest);
+                log::debug!("computed the digest of a file of {} bytes", self.file.length());
+                self.digests.note(self.file.identity(), digest);
                 self.digest = Some(digest);
             }
             Err(error) => log::debug!("could not compute a digest: {error}"),
@@ -304,8 +260,8 @@ impl Drop for Landing {
     fn drop(&mut self) {
         {
             let mut work = lock(&self.digests.work);
-            work.flights.remove(&self.reading.identity);
-            work.large -= usize::from(self.reading.identity.size > SMALL);
+            work.flights.remove(&self.file.identity());
+            work.large -= usize::from(self.file.length() > SMALL);
         }
         *lock(&self.flight.landed) = Some(self.digest);
         self.flight.changed.notify_all();
@@ -331,35 +287,43 @@ impl Flight {
     }
 }
 
-/// Learns the digest of a file while it passes, from its beginning to its end.
+/// Reads a file from its beginning to its end, and learns its digest. The last bytes are given only if all that
+/// was read is of the version that was found.
 #[derive(Debug)]
 pub(super) struct Passing {
     digests: Arc<Digests>,
-    reading: Reading,
+    file: Arc<OpenFile>,
+    at: u64,
     /// `None` once it is certain that nothing will be learned.
     hasher: Option<Hasher>,
 }
 
-impl Passing {
-    /// Takes the next bytes; with the last of them, the digest is known.
-    pub(super) fn update(&mut self, bytes: &[u8], file: &File) {
-        let Some(mut hasher) = self.hasher.take() else { return };
-        if hasher.update(bytes).is_err() {
-            return;
+impl Read for Passing {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let rest = self.file.length() - self.at;
+        let room = buf.len().min(usize::try_from(rest).unwrap_or(usize::MAX));
+        let count = self.file.file().read_at(&mut buf[..room], self.at)?;
+        self.at += count as u64;
+        let is_last = self.at == self.file.length();
+        if count > 0 && is_last && !self.file.is_unchanged()? {
+            return Err(changed());
         }
-        if hasher.length() < self.reading.identity.size {
-            self.hasher = Some(hasher);
-        } else if self.reading.is_of(file)
-            && let Ok(digest) = hasher.finish()
+        if let Some(mut hasher) = self.hasher.take()
+            && hasher.update(&buf[..count]).is_ok()
         {
-            self.digests.note(self.reading.identity, digest);
+            if !is_last {
+                self.hasher = Some(hasher);
+            } else if let Ok(digest) = hasher.finish() {
+                self.digests.note(self.file.identity(), digest);
+            }
         }
+        Ok(count)
     }
 }
 
 impl Drop for Passing {
     fn drop(&mut self) {
-        lock(&self.digests.work).passing.remove(&self.reading.identity);
+        lock(&self.digests.work).passing.remove(&self.file.identity());
     }
 }
 

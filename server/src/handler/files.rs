@@ -9,18 +9,20 @@
 use super::beneath::{Folder, FoundFile, Resolved, Root};
 use super::cache::Cache;
 use super::digests::Digests;
+use super::encoding::Accepted;
 use super::names::{Room, Walk};
 use super::path::{FilePath, PathError, encode_name};
 use super::representation::{NO_SNIFFING, Representation};
-use super::{Handler, archive, listing, remove, upload};
+use super::{Handler, archive, listing, remove, repr_digest, upload};
 use crate::http::Rejection;
-use crate::message::{Request, Response};
+use crate::message::{Body, Request, Response};
 use ::http::header::{ALLOW, HeaderValue, LOCATION, X_CONTENT_TYPE_OPTIONS};
 use ::http::{Method, StatusCode};
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What stands for a folder instead of its listing.
@@ -90,6 +92,16 @@ impl FileHandler {
         self
     }
 
+    /// Keeps the digests of files in this directory, so that they need not be computed again after a start.
+    /// Default: they are kept in memory only.
+    ///
+    /// The directory is made when there is something to keep. Nothing fails if it cannot be written to.
+    #[must_use]
+    pub fn digests_in(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.digests = Arc::new(Digests::kept_in(directory.into()));
+        self
+    }
+
     fn read(&self, request: &Request<'_>) -> Result<Response, Rejection> {
         let path = FilePath::decode(request.path(), self.dotfiles)?;
         match self.root.resolve(path.as_path())? {
@@ -133,9 +145,41 @@ impl FileHandler {
         found: &FoundFile,
         name: &OsStr,
     ) -> Result<Response, Rejection> {
-        let representation = Representation::of(found, name)?;
-        self.cache.keep(&self.root, request.path(), path, found.identity(), &representation);
-        Ok(representation.into_response())
+        let headers = request.headers();
+        let representation = match Accepted::of(headers).select(&self.root, path, found) {
+            Some((encoded, coding)) => Representation::encoded(&encoded, name, Some(coding))?,
+            None => {
+                let representation = Representation::of(found, name)?;
+                self.cache.keep(
+                    &self.root,
+                    request.path(),
+                    path,
+                    found.identity(),
+                    &representation,
+                );
+                representation
+            }
+        };
+        let response = representation.respond(request.method(), headers)?;
+        Ok(match repr_digest::is_asked(headers) {
+            true => repr_digest::add(&self.digests, request.method(), &representation, response),
+            false => response,
+        })
+    }
+
+    /// The response that a client gets: that, or the reason why not.
+    fn finish(&self, result: Result<Response, Rejection>) -> Response {
+        let response = result.unwrap_or_else(|rejection| {
+            let response = Response::error(rejection.status, rejection.reason);
+            match rejection.status {
+                StatusCode::METHOD_NOT_ALLOWED => response.with_header(ALLOW, self.allow()),
+                _ => response,
+            }
+        });
+        match response.headers().contains_key(X_CONTENT_TYPE_OPTIONS) {
+            true => response,
+            false => response.with_header(X_CONTENT_TYPE_OPTIONS, NO_SNIFFING),
+        }
     }
 
     fn walk(&self) -> Walk {
@@ -178,17 +222,7 @@ impl Handler for FileHandler {
             // RFC 9110 section 15.6.2: one that is not known at all.
             _ => Err(Rejection::new(StatusCode::NOT_IMPLEMENTED, "the method is not known here")),
         };
-        let response = result.unwrap_or_else(|rejection| {
-            let response = Response::error(rejection.status, rejection.reason);
-            match rejection.status {
-                StatusCode::METHOD_NOT_ALLOWED => response.with_header(ALLOW, self.allow()),
-                _ => response,
-            }
-        });
-        match response.headers().contains_key(X_CONTENT_TYPE_OPTIONS) {
-            true => response,
-            false => response.with_header(X_CONTENT_TYPE_OPTIONS, NO_SNIFFING),
-        }
+        self.finish(result)
     }
 
     /// Small files that were asked for before.
@@ -200,7 +234,36 @@ impl Handler for FileHandler {
         if request.query().is_some() && request.path().ends_with('/') {
             return None;
         }
-        Some(self.cache.find(&self.root, request.path())?.into_response())
+        let kept = self.cache.find(request.path())?;
+        let headers = request.headers();
+        if Accepted::of(headers).may_replace(&self.root, kept.path()) {
+            return None;
+        }
+        let mut result = kept.representation().respond(request.method(), headers);
+        if repr_digest::is_asked(headers)
+            && let Ok(response) = result
+        {
+            result = Ok(repr_digest::add_known(&self.digests, kept.representation(), response)?);
+        }
+        let mut response = self.finish(result);
+        if *request.method() == Method::GET {
+            response.body = read_at_once(response.body)?;
+        }
+        self.cache.is_current(&self.root, request.path(), &kept).then_some(response)
+    }
+}
+
+/// The content of a small file, read: what is looked at afterwards proves what was read. `None` where it
+/// cannot be read whole, or is in several parts.
+fn read_at_once(body: Body) -> Option<Body> {
+    match body {
+        Body::File { file, offset, length } => {
+            let mut bytes = vec![0; usize::try_from(length).ok()?];
+            file.read_small(&mut bytes, offset).ok()?;
+            Some(Body::Bytes(Cow::Owned(bytes)))
+        }
+        Body::FileParts { .. } | Body::Stream { .. } => None,
+        Body::Empty | Body::Bytes(_) => Some(body),
     }
 }
 
