@@ -99,8 +99,7 @@ fn who_asks_for_what_is_being_computed_waits_for_it() {
         digest: Some(of(b"sentinel")),
     };
     thread::scope(|scope| {
-        let waiting: Vec<_> =
-            (0..4).map(|_| scope.spawn(|| digests.find(&file, false))).collect();
+        let waiting: Vec<_> = (0..4).map(|_| scope.spawn(|| digests.find(&file, false))).collect();
         drop(landing);
         for thread in waiting {
             let digest = thread.join().unwrap();

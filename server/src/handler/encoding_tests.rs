@@ -36,9 +36,13 @@ fn a_field_says_what_is_accepted() {
         assert_eq!((found.codings, found.identity), (codings, identity), "{field}");
         assert_eq!(found.nothing(), codings == [0; 3]);
     }
-    for (field, without) in
-        [("", false), ("gzip", false), ("identity;q=0", true), ("*;q=0", true), ("*;q=0, identity", false)]
-    {
+    for (field, without) in [
+        ("", false),
+        ("gzip", false),
+        ("identity;q=0", true),
+        ("*;q=0", true),
+        ("*;q=0, identity", false),
+    ] {
         assert_eq!(accepted(field).without_identity, without, "{field}");
     }
     assert_eq!(Accepted::of(&HeaderMap::new()), Accepted::default());
@@ -50,9 +54,14 @@ fn a_field_says_what_is_accepted() {
 
 #[test]
 fn a_file_in_an_encoding_is_not_looked_at_a_second_time() {
-    for (name, chosen) in
-        [("a", true), ("a.gz", false), ("a.br", false), ("a.zst", false), (".gz", false), ("a.gzip", true)]
-    {
+    for (name, chosen) in [
+        ("a", true),
+        ("a.gz", false),
+        ("a.br", false),
+        ("a.zst", false),
+        (".gz", false),
+        ("a.gzip", true),
+    ] {
         assert_eq!(is_chosen_by(OsStr::new(name)), chosen, "{name}");
     }
 }
