@@ -1,6 +1,8 @@
 //! Files that have changed between the moment a handler opened them and the moment they are sent: nothing of
 //! them is taken for what the head speaks of.
 
+#![allow(clippy::unwrap_used, missing_docs)]
+
 mod running;
 
 use running::Running;
@@ -9,6 +11,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// Small enough to leave together with its head, one piece, and several.
 const SIZES: [usize; 3] = [100, 40_000, 200_000];
@@ -16,7 +19,7 @@ const SIZES: [usize; 3] = [100, 40_000, 200_000];
 fn open(path: &Path, change: bool) -> Arc<OpenFile> {
     let file = File::options().read(true).write(true).open(path).unwrap();
     // Some while before the change below, whatever the clock of the file system ticks like.
-    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
     let open = Arc::new(OpenFile::new(file).unwrap());
     if change {
         // The same length.
