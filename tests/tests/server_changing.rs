@@ -1,17 +1,23 @@
 //! Files that change while they are sent: what arrives as complete is one version, whole.
 //!
 //! The client does not read, so the server is stuck somewhere before the end, which it cannot have sent:
-//! the file is longer than all buffers between the two (tcp_wmem and tcp_rmem of Linux: 4 and 6 MiB).
+//! the file is longer than all buffers between the two (4 MiB at the server's end by Linux's tcp_wmem, and
+//! what the client sets at its own).
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use sealpair_tests::{End, RawClient, SealpairServer};
+use sealpair_tests::{DEADLINE, End, RawClient, SealpairServer, settles};
+use socket2::{Domain, Socket, Type};
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
 
-const SIZE: usize = 20 << 20;
+const SIZE: usize = 6 << 20;
 
 /// Bytes that tell where they come from, and from which version.
 fn content(version: u8) -> Vec<u8> {
@@ -28,7 +34,12 @@ fn read_while(
     fields: &str,
     change: impl FnOnce(&Path),
 ) -> (String, Vec<u8>, End) {
-    let mut client = RawClient::connect(server);
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(512 << 10).unwrap();
+    socket.connect(&server.address().into()).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let tls = RawClient::context(server, |_| {});
+    let mut client = RawClient::over(socket.into(), &tls);
     client.send(format!(
         "GET /file HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{fields}\r\n"
     ));
@@ -117,4 +128,60 @@ fn a_file_that_is_replaced_or_removed_while_it_is_sent_arrives_as_it_was() {
     let (_, body, end) = read_while(&server, "Range: bytes=7-\r\n", changes[0]);
     assert_eq!(end, End::CloseNotify);
     assert!(body == old[7..]);
+}
+
+/// Small files, which are read before anything is sent: all that arrives is of one version, and a strong tag
+/// never stands for two.
+#[test]
+fn a_small_file_that_is_rewritten_all_the_time_never_arrives_mixed_or_under_another_tag() {
+    const LENGTH: usize = 10_000;
+    const VERSIONS: u8 = 200;
+    let server = SealpairServer::start(|server| server.file("file", vec![0; LENGTH]));
+    let path = server.root().join("file");
+    // Responses so far: the writer goes on when the readers have had some more.
+    let read = AtomicU64::new(0);
+    let done = AtomicBool::new(false);
+    let reader = || {
+        let mut client = RawClient::connect(&server);
+        let mut strong: Vec<(String, u8)> = Vec::new();
+        while !done.load(Ordering::SeqCst) {
+            client.send("GET /file HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            read.fetch_add(1, Ordering::SeqCst);
+            if let Err(end) = client.status() {
+                assert_ne!(end, End::CloseNotify);
+                client = RawClient::connect(&server);
+                continue;
+            }
+            let response = client.response();
+            let tag = response.header("ETag").unwrap();
+            if tag.starts_with("W/") {
+                continue;
+            }
+            assert_eq!(response.body.len(), LENGTH);
+            let version = response.body[0];
+            let other = response.body.iter().find(|&&byte| byte != version);
+            assert_eq!(other, None, "parts of two versions under {tag}");
+            strong.push((tag.to_owned(), version));
+        }
+        strong
+    };
+    let strong: Vec<_> = thread::scope(|scope| {
+        let readers = [scope.spawn(reader), scope.spawn(reader)];
+        let file = writable(&path);
+        let early = file.metadata().unwrap().modified().unwrap() - Duration::from_secs(1000);
+        for version in 1..=VERSIONS {
+            let before = read.load(Ordering::SeqCst);
+            file.write_all_at(&[version; LENGTH], 0).unwrap();
+            // Each version has a time of its own, other than that of the change: its tag is strong at once.
+            file.set_modified(early + Duration::from_secs(version.into())).unwrap();
+            settles("the readers go on", || read.load(Ordering::SeqCst) > before + 3);
+        }
+        done.store(true, Ordering::SeqCst);
+        readers.into_iter().flat_map(|reader| reader.join().unwrap()).collect()
+    });
+    let mut versions = HashMap::new();
+    for (tag, version) in strong {
+        assert_eq!(*versions.entry(tag).or_insert(version), version);
+    }
+    assert!(versions.len() > usize::from(VERSIONS) / 2, "{} tags were strong", versions.len());
 }

@@ -186,7 +186,8 @@ impl Shared {
                 }
                 Ok(count) => {
                     if { to }.write_all(&piece[..count]).is_err() {
-                        let _ = from.shutdown(Shutdown::Both);
+                        // As when it is closed with something unread: who sends must not wait.
+                        reset(from);
                         return;
                     }
                     moved += count as u64;
