@@ -8,8 +8,8 @@ use sealpair_tests::{Run, SealpairServer, settles};
 use std::fs;
 use std::path::Path;
 
-/// More than one write of either program.
-const LENGTH: u64 = 700_000;
+/// More than one write of either program, and long enough for an upload that can be resumed.
+const LENGTH: u64 = 1_500_000;
 
 /// A server that has a file `old`, and is recorded.
 fn recorded_server(dir: &Path) -> SealpairServer {
@@ -64,6 +64,46 @@ fn an_upload_is_there_whole_when_it_is_acknowledged_and_never_in_part() {
         let whole = Content::New { durable: LENGTH, written: LENGTH };
         assert_eq!(disk.after_a_crash(&target).into_iter().collect::<Vec<_>>(), [whole], "{name}");
     }
+}
+
+#[test]
+fn what_the_server_says_of_an_upload_that_can_be_resumed_is_on_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = recorded_server(dir.path());
+    let content = dir.path().join("content");
+    fs::write(&content, vec![b'x'; LENGTH as usize]).unwrap();
+    let put = Run::of("sealpair").args(["put", content.to_str().unwrap(), &server.url("/old")]);
+    let put = put.arg("--ca").arg(server.ca()).env("XDG_STATE_HOME", dir.path().join("state"));
+    put.run().expect_success();
+    let root = server.root();
+    let target = root.join("old");
+    let calls = ended(server, &dir.path().join("trace"));
+    // Where the content goes before it has its name.
+    let data = calls.iter().find_map(|call| match call {
+        Call::Rename(from, to) if *to == target => Some(from.clone()),
+        _ => None,
+    });
+    let data = data.unwrap();
+    assert!(calls.contains(&Call::Create(data.clone())), "{data:?}");
+    let disk = never_a_part(&calls, &[&target], &target);
+    let whole = Content::New { durable: LENGTH, written: LENGTH };
+    assert_eq!(disk.after_a_crash(&target).into_iter().collect::<Vec<_>>(), [whole]);
+
+    // Whatever is said while it is unfinished, the client may rely on all that the server has by then.
+    let (mut disk, mut said) = (Disk::with(&[&target]), 0);
+    for call in &calls {
+        disk.run(call);
+        if let (Call::Say, Content::New { durable, written: written @ 1.. }) =
+            (call, disk.now(&data))
+        {
+            assert_eq!(durable, written);
+            // It is there under its name, too.
+            let lost = disk.after_a_crash(&data).contains(&Content::Absent);
+            assert!(!lost, "the upload may be gone after a crash");
+            said += 1;
+        }
+    }
+    assert!(said > 0, "nothing was said while the upload was unfinished");
 }
 
 #[test]
