@@ -142,10 +142,13 @@ impl Upload {
         Ok(())
     }
 
-    /// Notes the length of the whole, which may be told late but only once.
+    /// Notes the length of the whole, which may be told late but only once, and reserves room for it.
     pub(super) fn set_length(&mut self, length: u64) -> Result<(), Refused> {
         if self.record.length == Some(length) {
             return Ok(());
+        }
+        if let Some(file) = &self.data {
+            reserve(file, length).map_err(failed)?;
         }
         self.record.length = Some(length);
         self.record.write(&self.folder, self.token).map_err(failed)
@@ -330,14 +333,23 @@ fn create(folder: &Folder, token: Token, record: &Record) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = File::from(openat(folder, token.data(), flags, Mode::RUSR | Mode::WUSR)?);
     let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
-    if let Some(length @ 1..) = record.length {
-        match fallocate(&file, FallocateFlags::KEEP_SIZE, 0, length) {
-            Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => return Err(errno.into()),
-            // A file system that cannot reserve.
-            Ok(()) | Err(_) => {}
-        }
+    if let Some(length) = record.length {
+        reserve(&file, length)?;
     }
     Ok(file)
+}
+
+/// Reserves room for a length of data without changing how much there is of them, so that what cannot
+/// fit is refused before it is sent.
+fn reserve(file: &File, length: u64) -> io::Result<()> {
+    if length == 0 {
+        return Ok(());
+    }
+    match fallocate(file, FallocateFlags::KEEP_SIZE, 0, length) {
+        Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => Err(errno.into()),
+        // A file system that cannot reserve.
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 fn open_data(folder: &Folder, token: Token) -> io::Result<Option<File>> {
