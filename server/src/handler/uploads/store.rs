@@ -3,7 +3,7 @@
 //! | step | what makes it durable |
 //! |---|---|
 //! | begin | fsync of the record, fsync of the folder, before anybody learns the URL |
-//! | append | fdatasync of the data, before an offset is told |
+//! | append | fdatasync of the data, then its length in the record, before an offset is told |
 //! | complete | `placed` in the record (fsync, fsync of the folder), then [`Names::place`] |
 //! | remove | the record first: data without a record are swept |
 
@@ -122,14 +122,35 @@ impl Upload {
 
     /// Brings the data to the disk, after which the offset may be told. An upload of which something may
     /// be lost is removed.
-    pub(super) fn sync(&self, uploads: &Uploads) -> Result<(), Refused> {
+    ///
+    /// How much there is, is noted then: after a loss of power, the length of a file may be of more
+    /// than its content. Where even that has no room, it has to be believed.
+    pub(super) fn sync(&mut self, uploads: &Uploads) -> Result<(), Refused> {
         let Some(file) = &self.data else { return Ok(()) };
-        fdatasync(file).map_err(|errno| {
+        if let Err(errno) = fdatasync(file) {
             // The kernel may have dropped what it could not write, and tells so only once.
             log::error!("an upload is given up: its data could not be brought to the disk");
             self.discard(uploads);
-            failure::writing("bring an upload to the disk", &errno.into()).into()
-        })
+            return Err(failure::writing("bring an upload to the disk", &errno.into()).into());
+        }
+        if self.record.note_durable(self.offset)
+            && let Err(error) = self.record.write(&self.folder, self.token)
+        {
+            log::warn!("could not note how far an upload is: {error}");
+        }
+        Ok(())
+    }
+
+    /// Goes back to what is certain, if the machine was started anew since. Whether all is there that was
+    /// acknowledged: if not, there is no going on (the draft, section 4.1.1).
+    fn recover(&mut self) -> io::Result<bool> {
+        let Some(file) = &self.data else { return Ok(true) };
+        let durable = self.record.durable;
+        if self.offset > durable && self.record.is_of_another_boot() {
+            file.set_len(durable)?;
+            self.offset = durable;
+        }
+        Ok(self.offset >= durable)
     }
 
     /// Takes away again what this request has added behind `offset`.
@@ -138,6 +159,8 @@ impl Upload {
         if let Some(file) = &self.data {
             file.set_len(offset)?;
             self.offset = offset;
+            // It could be that a part of it was noted already.
+            self.record.durable = self.record.durable.min(offset);
         }
         Ok(())
     }
@@ -294,8 +317,8 @@ impl Uploads {
         };
         let expires = removal(&record, written, touched, &self.limits)
             .ok_or_else(|| gone(NOT_FOUND.into()))?;
-        let upload = Upload { token, record, folder, data, offset, expires, stop, held };
-        if expires < SystemTime::now() {
+        let mut upload = Upload { token, record, folder, data, offset, expires, stop, held };
+        if expires < SystemTime::now() || !upload.recover().map_err(failed)? {
             upload.discard(self);
             return Err(NOT_FOUND.into());
         }
