@@ -281,7 +281,9 @@ impl Uploads {
         token: Token,
     ) -> Result<Upload, Refused> {
         let folder = folder_to_write(&self.root, path.as_path()).map_err(|_| NOT_FOUND)?;
-        let read = || Record::read(&folder, token).map_err(failed)?.ok_or(Refused::from(NOT_FOUND));
+        let read = || -> Result<_, Refused> {
+            Record::read(&folder, token).map_err(failed)?.ok_or_else(|| NOT_FOUND.into())
+        };
         // Before anybody is told to stop: who may not go on with it does not learn that it is there.
         let (record, _) = read()?;
         if record.creator.is_some() && record.creator.as_deref() != fingerprint(connection) {
@@ -301,10 +303,10 @@ impl Uploads {
         let data = open_data(&folder, token).map_err(failed)?;
         let (offset, touched) = match &data {
             Some(file) => {
-                match flock(file, FlockOperation::NonBlockingLockExclusive) {
-                    Err(Errno::WOULDBLOCK) => return Err(busy()),
-                    // A file system without locks: then this process is taken to be alone.
-                    Ok(()) | Err(_) => {}
+                // On a file system without locks this process is taken to be alone.
+                let locked = flock(file, FlockOperation::NonBlockingLockExclusive);
+                if locked == Err(Errno::WOULDBLOCK) {
+                    return Err(busy());
                 }
                 let metadata = file.metadata().map_err(failed)?;
                 if metadata.nlink() == 0 {
@@ -341,15 +343,18 @@ pub(super) fn removal(
 ) -> Option<SystemTime> {
     match touched {
         Some(touched) => Some(expiry(touched, limits)),
-        None if record.placed => {
-            written.checked_add(limits.expiry.min(REMEMBERED)).or(Some(written))
-        }
+        None if record.placed => Some(later(written, limits.expiry.min(REMEMBERED))),
         None => None,
     }
 }
 
 fn expiry(from: SystemTime, limits: &UploadLimits) -> SystemTime {
-    from.checked_add(limits.expiry).unwrap_or(from)
+    later(from, limits.expiry)
+}
+
+/// A time so much later, unless no clock can tell it.
+pub(super) fn later(time: SystemTime, by: Duration) -> SystemTime {
+    time.checked_add(by).unwrap_or(time)
 }
 
 fn create(folder: &Folder, token: Token, record: &Record) -> io::Result<File> {
