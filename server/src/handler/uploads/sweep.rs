@@ -9,7 +9,7 @@
 use super::super::beneath::{Folder, Resolved};
 use super::super::path::UPLOAD_PREFIX;
 use super::record::Record;
-use super::store::{removal, remove};
+use super::store::{later, removal, remove};
 use super::token::Token;
 use super::{UploadLimits, Uploads};
 use rustix::fs::{
