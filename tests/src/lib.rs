@@ -15,6 +15,7 @@
 //! peers     curl, openssl, nginx; and servers that misbehave as told
 //! moments   random numbers, which a failed test can have again
 //! power     loss of power, replayed on the system calls of a program
+//! uploads   what a client of resumable uploads says, written by hand
 //! waiting   until something is so, or a deadline has passed
 //! ```
 //!
@@ -38,6 +39,7 @@ pub mod raw;
 pub mod server;
 pub mod shape;
 pub mod survival;
+pub mod uploads;
 pub mod waiting;
 
 pub use crowd::{Crowd, Manner};

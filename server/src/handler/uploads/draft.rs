@@ -137,7 +137,7 @@ pub(super) fn offset(
     token: Token,
 ) -> Result<Response, Refused> {
     let said = Said::by(request.headers());
-    let upload = uploads.open(request.connection(), folder, token)?;
+    let mut upload = uploads.open(request.connection(), folder, token)?;
     upload.sync(uploads)?;
     let response = state(Response::new(StatusCode::NO_CONTENT), &upload);
     let response = with(response, UPLOAD_LIMIT, limit(uploads, &said, Some(&upload)));

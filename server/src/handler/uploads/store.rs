@@ -3,7 +3,7 @@
 //! | step | what makes it durable |
 //! |---|---|
 //! | begin | fsync of the record, fsync of the folder, before anybody learns the URL |
-//! | append | fdatasync of the data, before an offset is told |
+//! | append | fdatasync of the data, then its length in the record, before an offset is told |
 //! | complete | `placed` in the record (fsync, fsync of the folder), then [`Names::place`] |
 //! | remove | the record first: data without a record are swept |
 
@@ -122,14 +122,35 @@ impl Upload {
 
     /// Brings the data to the disk, after which the offset may be told. An upload of which something may
     /// be lost is removed.
-    pub(super) fn sync(&self, uploads: &Uploads) -> Result<(), Refused> {
+    ///
+    /// How much there is, is noted then: after a loss of power, the length of a file may be of more
+    /// than its content. Where even that has no room, it has to be believed.
+    pub(super) fn sync(&mut self, uploads: &Uploads) -> Result<(), Refused> {
         let Some(file) = &self.data else { return Ok(()) };
-        fdatasync(file).map_err(|errno| {
+        if let Err(errno) = fdatasync(file) {
             // The kernel may have dropped what it could not write, and tells so only once.
             log::error!("an upload is given up: its data could not be brought to the disk");
             self.discard(uploads);
-            failure::writing("bring an upload to the disk", &errno.into()).into()
-        })
+            return Err(failure::writing("bring an upload to the disk", &errno.into()).into());
+        }
+        if self.record.note_durable(self.offset)
+            && let Err(error) = self.record.write(&self.folder, self.token)
+        {
+            log::warn!("could not note how far an upload is: {error}");
+        }
+        Ok(())
+    }
+
+    /// Goes back to what is certain, if the machine was started anew since. Whether all is there that was
+    /// acknowledged: if not, there is no going on (the draft, section 4.1.1).
+    fn recover(&mut self) -> io::Result<bool> {
+        let Some(file) = &self.data else { return Ok(true) };
+        let durable = self.record.durable;
+        if self.offset > durable && self.record.is_of_another_boot() {
+            file.set_len(durable)?;
+            self.offset = durable;
+        }
+        Ok(self.offset >= durable)
     }
 
     /// Takes away again what this request has added behind `offset`.
@@ -138,14 +159,19 @@ impl Upload {
         if let Some(file) = &self.data {
             file.set_len(offset)?;
             self.offset = offset;
+            // It could be that a part of it was noted already.
+            self.record.durable = self.record.durable.min(offset);
         }
         Ok(())
     }
 
-    /// Notes the length of the whole, which may be told late but only once.
+    /// Notes the length of the whole, which may be told late but only once, and reserves room for it.
     pub(super) fn set_length(&mut self, length: u64) -> Result<(), Refused> {
         if self.record.length == Some(length) {
             return Ok(());
+        }
+        if let Some(file) = &self.data {
+            reserve(file, length).map_err(failed)?;
         }
         self.record.length = Some(length);
         self.record.write(&self.folder, self.token).map_err(failed)
@@ -255,7 +281,9 @@ impl Uploads {
         token: Token,
     ) -> Result<Upload, Refused> {
         let folder = folder_to_write(&self.root, path.as_path()).map_err(|_| NOT_FOUND)?;
-        let read = || Record::read(&folder, token).map_err(failed)?.ok_or(Refused::from(NOT_FOUND));
+        let read = || -> Result<_, Refused> {
+            Record::read(&folder, token).map_err(failed)?.ok_or_else(|| NOT_FOUND.into())
+        };
         // Before anybody is told to stop: who may not go on with it does not learn that it is there.
         let (record, _) = read()?;
         if record.creator.is_some() && record.creator.as_deref() != fingerprint(connection) {
@@ -275,10 +303,10 @@ impl Uploads {
         let data = open_data(&folder, token).map_err(failed)?;
         let (offset, touched) = match &data {
             Some(file) => {
-                match flock(file, FlockOperation::NonBlockingLockExclusive) {
-                    Err(Errno::WOULDBLOCK) => return Err(busy()),
-                    // A file system without locks: then this process is taken to be alone.
-                    Ok(()) | Err(_) => {}
+                // On a file system without locks this process is taken to be alone.
+                let locked = flock(file, FlockOperation::NonBlockingLockExclusive);
+                if locked == Err(Errno::WOULDBLOCK) {
+                    return Err(busy());
                 }
                 let metadata = file.metadata().map_err(failed)?;
                 if metadata.nlink() == 0 {
@@ -291,8 +319,8 @@ impl Uploads {
         };
         let expires = removal(&record, written, touched, &self.limits)
             .ok_or_else(|| gone(NOT_FOUND.into()))?;
-        let upload = Upload { token, record, folder, data, offset, expires, stop, held };
-        if expires < SystemTime::now() {
+        let mut upload = Upload { token, record, folder, data, offset, expires, stop, held };
+        if expires < SystemTime::now() || !upload.recover().map_err(failed)? {
             upload.discard(self);
             return Err(NOT_FOUND.into());
         }
@@ -315,29 +343,41 @@ pub(super) fn removal(
 ) -> Option<SystemTime> {
     match touched {
         Some(touched) => Some(expiry(touched, limits)),
-        None if record.placed => {
-            written.checked_add(limits.expiry.min(REMEMBERED)).or(Some(written))
-        }
+        None if record.placed => Some(later(written, limits.expiry.min(REMEMBERED))),
         None => None,
     }
 }
 
 fn expiry(from: SystemTime, limits: &UploadLimits) -> SystemTime {
-    from.checked_add(limits.expiry).unwrap_or(from)
+    later(from, limits.expiry)
+}
+
+/// A time so much later, unless no clock can tell it.
+pub(super) fn later(time: SystemTime, by: Duration) -> SystemTime {
+    time.checked_add(by).unwrap_or(time)
 }
 
 fn create(folder: &Folder, token: Token, record: &Record) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = File::from(openat(folder, token.data(), flags, Mode::RUSR | Mode::WUSR)?);
     let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
-    if let Some(length @ 1..) = record.length {
-        match fallocate(&file, FallocateFlags::KEEP_SIZE, 0, length) {
-            Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => return Err(errno.into()),
-            // A file system that cannot reserve.
-            Ok(()) | Err(_) => {}
-        }
+    if let Some(length) = record.length {
+        reserve(&file, length)?;
     }
     Ok(file)
+}
+
+/// Reserves room for a length of data without changing how much there is of them, so that what cannot
+/// fit is refused before it is sent.
+fn reserve(file: &File, length: u64) -> io::Result<()> {
+    if length == 0 {
+        return Ok(());
+    }
+    match fallocate(file, FallocateFlags::KEEP_SIZE, 0, length) {
+        Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => Err(errno.into()),
+        // A file system that cannot reserve.
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 fn open_data(folder: &Folder, token: Token) -> io::Result<Option<File>> {

@@ -153,7 +153,7 @@ fn offset(
     folder: &FilePath,
     token: Token,
 ) -> Result<Response, Refused> {
-    let upload = open(uploads, request, folder, token)?;
+    let mut upload = open(uploads, request, folder, token)?;
     upload.sync(uploads)?;
     let response = state(Response::new(StatusCode::OK), &upload)
         .with_header(CACHE_CONTROL, HeaderValue::from_static("no-store"));
