@@ -3,6 +3,7 @@
 mod accept;
 pub mod beneath;
 mod cache;
+mod collection;
 mod digest_fields;
 mod digests;
 mod failure;
