@@ -3,18 +3,19 @@
 //! ```text
 //! path ─ FilePath ─ Root ─┬─ file ──── Representation
 //!                         ├─ folder ── redirect, index.html, listing, or archive
-//!                         └─ PUT, DELETE ── upload, remove (where writing is allowed)
+//!                         └─ PUT, DELETE, MKCOL ── upload, remove, collection (if writable)
 //! ```
 
 use super::beneath::{Folder, FoundFile, Resolved, Root};
 use super::cache::Cache;
+use super::collection::MKCOL;
 use super::digests::Digests;
 use super::encoding::Accepted;
 use super::names::{Room, Walk};
 use super::path::{FilePath, PathError, encode_name};
 use super::representation::{NO_SNIFFING, Representation};
 use super::uploads::{Sweeper, UploadLimits, Uploads};
-use super::{Handler, archive, listing, remove, repr_digest, upload};
+use super::{Handler, archive, collection, listing, remove, repr_digest, upload};
 use crate::http::Rejection;
 use crate::message::{Body, Request, Response};
 use ::http::header::{ALLOW, HeaderValue, LOCATION, X_CONTENT_TYPE_OPTIONS};
@@ -32,7 +33,7 @@ const INDEX: &str = "index.html";
 /// The answer where no file is: a path that ends in a slash names a folder.
 const NOT_A_FOLDER: Rejection = Rejection::new(StatusCode::NOT_FOUND, "nothing is here");
 
-/// Serves the files below a directory: GET and HEAD, and PUT and DELETE where writing is allowed.
+/// Serves the files below a directory: GET and HEAD, and PUT, DELETE and MKCOL where writing is allowed.
 ///
 /// ```no_run
 /// use sealpair_server::handler::files::FileHandler;
@@ -215,7 +216,7 @@ impl FileHandler {
 
     fn allow(&self) -> HeaderValue {
         HeaderValue::from_static(match self.writable {
-            true => "DELETE, GET, HEAD, OPTIONS, PUT",
+            true => "DELETE, GET, HEAD, MKCOL, OPTIONS, PUT",
             false => "GET, HEAD, OPTIONS",
         })
     }
@@ -237,6 +238,9 @@ impl Handler for FileHandler {
             Method::DELETE if self.writable => {
                 remove::delete(&self.root, self.uploads.names(), self.dotfiles, request)
             }
+            ref method if self.writable && method.as_str() == MKCOL => {
+                collection::make(&self.root, self.dotfiles, request)
+            }
             Method::OPTIONS => {
                 let response = Response::new(StatusCode::NO_CONTENT);
                 let response = response.with_header(ALLOW, self.allow());
@@ -246,6 +250,10 @@ impl Handler for FileHandler {
                 })
             }
             // RFC 9110 section 15.5.6: a method that is known and not allowed.
+            ref method if method.as_str() == MKCOL => Err(Rejection::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "only GET and HEAD are allowed here",
+            )),
             Method::CONNECT
             | Method::DELETE
             | Method::PATCH

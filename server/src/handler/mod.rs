@@ -4,6 +4,7 @@ mod accept;
 mod archive;
 pub mod beneath;
 mod cache;
+mod collection;
 mod digest_fields;
 mod digest_index;
 mod digests;
