@@ -249,9 +249,9 @@ fn nginx_serves_the_rest_of_a_large_file_after_a_kill() {
     let fixture = Fixture::new();
     let nginx = Nginx::start(&fixture.pki.server(), "");
     let content: Vec<u8> =
-        (0..4_u32 << 20).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        (0..1_u32 << 20).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     fs::write(nginx.root().join("f"), &content).unwrap();
-    let slow = ["--continue", "--limit-rate", "2MiB"];
+    let slow = ["--continue", "--limit-rate", "1MiB"];
     let run = fixture.run(&nginx.url("/f"), &slow).start();
     settles("some of it is there", || {
         fs::metadata(fixture.file("f.part")).is_ok_and(|part| part.len() > 300_000)
@@ -342,7 +342,7 @@ fn whatever_happens_the_file_is_right_or_not_there() {
     });
     let mut complete = 0;
     let mut resumed = 0;
-    for _ in 0..60 {
+    for _ in 0..40 {
         let before = server.requests().len();
         let ended = fixture.get(&server);
         let last = (server.requests().len() - 1) as u64 / 6;
@@ -361,5 +361,5 @@ fn whatever_happens_the_file_is_right_or_not_there() {
             other => panic!("{other:?}: {ended:?}"),
         }
     }
-    assert!(complete > 5 && resumed > 2, "{complete} were complete, {resumed} of them resumed");
+    assert!(complete > 3 && resumed > 1, "{complete} were complete, {resumed} of them resumed");
 }

@@ -58,7 +58,7 @@ pub(crate) struct GetArgs {
     remote_name: bool,
 
     /// Keep what came of an interrupted download in FILE.part, and go on from there the next time
-    #[arg(short, long = "continue")]
+    #[arg(short = 'c', long = "continue")]
     resume: bool,
 
     /// Fetch one file over up to so many connections, where the server sends parts
