@@ -62,8 +62,14 @@ fn talkative(server: ServerBuilder) -> ServerBuilder {
 
 #[test]
 fn who_asks_gets_the_digest_of_the_whole_representation() {
-    let content = b"0123456789".repeat(10_000);
-    let server = SealpairServer::start(|server| server.file("a", &content).writable());
+    // One that is looked up each time, and one that is kept open from the second request on.
+    for times in [10_000, 100] {
+        whole_representation(&b"0123456789".repeat(times));
+    }
+}
+
+fn whole_representation(content: &[u8]) {
+    let server = SealpairServer::start(|server| server.file("a", content));
     let expected = sha256sum(&server.root().join("a"));
     let mut client = RawClient::connect(&server);
     let get = ask(&mut client, "GET", "/a", "");
