@@ -32,6 +32,7 @@ use sealpair_common::digest::{Hasher, Sha256};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 /// What is written at a time, in bytes; as for a plain PUT.
@@ -209,7 +210,9 @@ impl Upload {
         match uploads.names.place(&self.folder, &data, file, &target, &conditions) {
             Ok(placed) => {
                 uploads.digests.learn(Identity::of(&placed.metadata), digest);
-                uploads.registry.completed(self.token);
+                if let Some((folder, oldest)) = uploads.registry.completed(self.token) {
+                    uploads.forget(&folder, oldest);
+                }
                 self.held.keep(None);
                 self.data = None;
                 Ok((placed, digest))
@@ -271,6 +274,18 @@ impl Uploads {
         })?;
         let expires = expiry(SystemTime::now(), &self.limits);
         Ok(Upload { token, record, folder, data: Some(data), offset: 0, expires, stop, held })
+    }
+
+    /// Removes the record of a complete upload.
+    fn forget(&self, folder: &Path, token: Token) {
+        let removed = match folder_to_write(&self.root, folder) {
+            Ok(folder) => Record::remove(&folder, token),
+            // It is gone with its folder.
+            Err(_) => Ok(()),
+        };
+        if let Err(error) = removed {
+            log::warn!("could not forget an upload: {error}");
+        }
     }
 
     /// Takes an upload that was begun; whoever works on it is told to stop.
