@@ -384,7 +384,7 @@ mod tests {
     fn only_so_many_complete_uploads_are_remembered() {
         let registry = Registry::default();
         let limits = UploadLimits::default();
-        let mut complete = || {
+        let complete = || {
             let token = Token::random().unwrap();
             registry.admit(token, Path::new("folder"), 5, &limits).unwrap();
             (token, registry.completed(token))
