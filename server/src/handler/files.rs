@@ -2,25 +2,29 @@
 //!
 //! ```text
 //! path ─ FilePath ─ Root ─┬─ file ──── Representation
-//!                         ├─ folder ── redirect, index.html, or listing
-//!                         └─ PUT, DELETE ── upload, remove (where writing is allowed)
+//!                         ├─ folder ── redirect, index.html, listing, or archive
+//!                         └─ PUT, DELETE, MKCOL ── upload, remove, collection (if writable)
 //! ```
 
 use super::beneath::{Folder, FoundFile, Resolved, Root};
 use super::cache::Cache;
+use super::collection::MKCOL;
 use super::digests::Digests;
+use super::encoding::Accepted;
+use super::names::{Room, Walk};
 use super::path::{FilePath, PathError, encode_name};
 use super::representation::{NO_SNIFFING, Representation};
 use super::uploads::{Sweeper, UploadLimits, Uploads};
-use super::{Handler, listing, remove, upload};
+use super::{Handler, archive, collection, listing, remove, repr_digest, upload};
 use crate::http::Rejection;
-use crate::message::{Request, Response};
+use crate::message::{Body, Request, Response};
 use ::http::header::{ALLOW, HeaderValue, LOCATION, X_CONTENT_TYPE_OPTIONS};
 use ::http::{Method, StatusCode};
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What stands for a folder instead of its listing.
@@ -29,7 +33,7 @@ const INDEX: &str = "index.html";
 /// The answer where no file is: a path that ends in a slash names a folder.
 const NOT_A_FOLDER: Rejection = Rejection::new(StatusCode::NOT_FOUND, "nothing is here");
 
-/// Serves the files below a directory: GET and HEAD, and PUT and DELETE where writing is allowed.
+/// Serves the files below a directory: GET and HEAD, and PUT, DELETE and MKCOL where writing is allowed.
 ///
 /// ```no_run
 /// use sealpair_server::handler::files::FileHandler;
@@ -37,7 +41,8 @@ const NOT_A_FOLDER: Rejection = Rejection::new(StatusCode::NOT_FOUND, "nothing i
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// - A folder is shown as its `index.html`, else as a listing: HTML, or JSON for who asks for that.
+/// - A folder is shown as its `index.html`, else as a listing: HTML, or JSON for who asks for that; with
+///   `?archive=tar` it is sent as one archive.
 /// - Names that begin with a dot are neither served nor listed nor written, unless
 ///   [`dotfiles`](Self::dotfiles) says so.
 /// - An upload is there whole or not at all, and durable before it is acknowledged.
@@ -46,6 +51,7 @@ const NOT_A_FOLDER: Rejection = Rejection::new(StatusCode::NOT_FOUND, "nothing i
 #[derive(Debug)]
 pub struct FileHandler {
     root: Arc<Root>,
+    room: Arc<Room>,
     cache: Cache,
     digests: Arc<Digests>,
     uploads: Arc<Uploads>,
@@ -63,6 +69,7 @@ impl FileHandler {
             uploads: Arc::new(Uploads::new(Arc::clone(&root), Arc::clone(&digests), limits)),
             sweeper: None,
             root,
+            room: Room::new(),
             cache: Cache::new(),
             digests,
             writable: false,
@@ -112,6 +119,16 @@ impl FileHandler {
         self
     }
 
+    /// Keeps the digests of files in this directory, so that they need not be computed again after a start.
+    /// Default: they are kept in memory only.
+    ///
+    /// The directory is made when there is something to keep. Nothing fails if it cannot be written to.
+    #[must_use]
+    pub fn digests_in(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.digests = Arc::new(Digests::kept_in(directory.into()));
+        self
+    }
+
     fn read(&self, request: &Request<'_>) -> Result<Response, Rejection> {
         let path = FilePath::decode(request.path(), self.dotfiles)?;
         match self.root.resolve(path.as_path())? {
@@ -123,23 +140,26 @@ impl FileHandler {
             }
             Resolved::Folder(folder) => match path.split() {
                 Some((_, name)) if !path.is_folder() => redirect(name, request.query()),
-                _ => self.folder(&path, &folder, request),
+                _ => self.folder(path, folder, request),
             },
         }
     }
 
     fn folder(
         &self,
-        path: &FilePath,
-        folder: &Folder,
+        path: FilePath,
+        folder: Folder,
         request: &Request<'_>,
     ) -> Result<Response, Rejection> {
+        if archive::is_asked(request.query())? {
+            return archive::respond(self.walk(), &path, &folder, request.method());
+        }
         let index = OsStr::new(INDEX);
         let index_path = path.join(index);
         match self.root.resolve(&index_path) {
             Ok(Resolved::File(found)) => self.file(request, &index_path, &found, index),
             Ok(Resolved::Folder(_)) | Err(PathError::NotFound) => {
-                listing::respond(&self.root, path, folder, self.dotfiles, request.headers())
+                listing::respond(self.walk(), path, folder, request.method(), request.headers())
             }
             Err(error) => Err(error.into()),
         }
@@ -152,14 +172,51 @@ impl FileHandler {
         found: &FoundFile,
         name: &OsStr,
     ) -> Result<Response, Rejection> {
-        let representation = Representation::of(found, name)?;
-        self.cache.keep(&self.root, request.path(), path, found.identity(), &representation);
-        Ok(representation.into_response())
+        let headers = request.headers();
+        let representation = match Accepted::of(headers).select(&self.root, path, found) {
+            Some((encoded, coding)) => Representation::encoded(&encoded, name, Some(coding))?,
+            None => {
+                let representation = Representation::of(found, name)?;
+                self.cache.keep(
+                    &self.root,
+                    request.path(),
+                    path,
+                    found.identity(),
+                    &representation,
+                );
+                representation
+            }
+        };
+        let response = representation.respond(request.method(), headers)?;
+        Ok(match repr_digest::is_asked(headers) {
+            true => repr_digest::add(&self.digests, request.method(), &representation, response),
+            false => response,
+        })
+    }
+
+    /// The response that a client gets: that, or the reason why not.
+    fn finish(&self, result: Result<Response, Rejection>) -> Response {
+        let response = result.unwrap_or_else(|rejection| {
+            let response = Response::error(rejection.status, rejection.reason);
+            match rejection.status {
+                StatusCode::METHOD_NOT_ALLOWED => response.with_header(ALLOW, self.allow()),
+                _ => response,
+            }
+        });
+        match response.headers().contains_key(X_CONTENT_TYPE_OPTIONS) {
+            true => response,
+            false => response.with_header(X_CONTENT_TYPE_OPTIONS, NO_SNIFFING),
+        }
+    }
+
+    fn walk(&self) -> Walk {
+        let Self { root, room, dotfiles, .. } = self;
+        Walk { root: Arc::clone(root), room: Arc::clone(room), dotfiles: *dotfiles }
     }
 
     fn allow(&self) -> HeaderValue {
         HeaderValue::from_static(match self.writable {
-            true => "DELETE, GET, HEAD, OPTIONS, PUT",
+            true => "DELETE, GET, HEAD, MKCOL, OPTIONS, PUT",
             false => "GET, HEAD, OPTIONS",
         })
     }
@@ -181,6 +238,9 @@ impl Handler for FileHandler {
             Method::DELETE if self.writable => {
                 remove::delete(&self.root, self.uploads.names(), self.dotfiles, request)
             }
+            ref method if self.writable && method.as_str() == MKCOL => {
+                collection::make(&self.root, self.dotfiles, request)
+            }
             Method::OPTIONS => {
                 let response = Response::new(StatusCode::NO_CONTENT);
                 let response = response.with_header(ALLOW, self.allow());
@@ -190,6 +250,10 @@ impl Handler for FileHandler {
                 })
             }
             // RFC 9110 section 15.5.6: a method that is known and not allowed.
+            ref method if method.as_str() == MKCOL => Err(Rejection::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "only GET and HEAD are allowed here",
+            )),
             Method::CONNECT
             | Method::DELETE
             | Method::PATCH
@@ -205,17 +269,7 @@ impl Handler for FileHandler {
             // RFC 9110 section 15.6.2: one that is not known at all.
             _ => Err(Rejection::new(StatusCode::NOT_IMPLEMENTED, "the method is not known here")),
         };
-        let response = result.unwrap_or_else(|rejection| {
-            let response = Response::error(rejection.status, rejection.reason);
-            match rejection.status {
-                StatusCode::METHOD_NOT_ALLOWED => response.with_header(ALLOW, self.allow()),
-                _ => response,
-            }
-        });
-        match response.headers().contains_key(X_CONTENT_TYPE_OPTIONS) {
-            true => response,
-            false => response.with_header(X_CONTENT_TYPE_OPTIONS, NO_SNIFFING),
-        }
+        self.finish(result)
     }
 
     /// Small files that were asked for before.
@@ -223,7 +277,40 @@ impl Handler for FileHandler {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return None;
         }
-        Some(self.cache.find(&self.root, request.path())?.into_response())
+        // Whoever asks for an archive of a folder does not want its index.
+        if request.query().is_some() && request.path().ends_with('/') {
+            return None;
+        }
+        let kept = self.cache.find(request.path())?;
+        let headers = request.headers();
+        if Accepted::of(headers).may_replace(&self.root, kept.path()) {
+            return None;
+        }
+        let mut result = kept.representation().respond(request.method(), headers);
+        if repr_digest::is_asked(headers)
+            && let Ok(response) = result
+        {
+            result = Ok(repr_digest::add_known(&self.digests, kept.representation(), response)?);
+        }
+        let mut response = self.finish(result);
+        if *request.method() == Method::GET {
+            response.body = read_at_once(response.body)?;
+        }
+        self.cache.is_current(&self.root, request.path(), &kept).then_some(response)
+    }
+}
+
+/// The content of a small file, read: what is looked at afterwards proves what was read. `None` where it
+/// cannot be read whole, or is in several parts.
+fn read_at_once(body: Body) -> Option<Body> {
+    match body {
+        Body::File { file, offset, length } => {
+            let mut bytes = vec![0; usize::try_from(length).ok()?];
+            file.read_small(&mut bytes, offset).ok()?;
+            Some(Body::Bytes(Cow::Owned(bytes)))
+        }
+        Body::FileParts { .. } | Body::Stream { .. } => None,
+        Body::Empty | Body::Bytes(_) => Some(body),
     }
 }
 

@@ -1,25 +1,36 @@
 //! What answers requests: the `Handler` trait and the handlers that come with the server.
 
 mod accept;
+mod archive;
 pub mod beneath;
 mod cache;
+mod collection;
 mod digest_fields;
+mod digest_index;
 mod digests;
+mod encoding;
+mod entity_tag;
 mod failure;
 pub mod files;
 mod listing;
 mod lookup;
+mod multipart;
+mod names;
 pub mod path;
 mod place;
 mod precondition;
 mod problem;
+mod range;
 mod remove;
+mod repr_digest;
 mod representation;
 mod temporary;
 #[cfg(test)]
 mod testing;
 mod upload;
 mod uploads;
+mod ustar;
+mod validators;
 
 pub use files::FileHandler;
 pub use uploads::UploadLimits;

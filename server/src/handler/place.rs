@@ -22,6 +22,13 @@ use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+/// How much earlier the time of modification is set than that of the change of the name will be: two ticks of
+/// the clock by which Linux stamps files, which are 10 ms at most. Because the two differ, and the former is
+/// exact to the nanosecond, a later change shows even if it is in the same tick, and the entity tag of the
+/// upload is strong at once.
+const EARLIER: Duration = Duration::from_millis(20);
 
 /// Makes changes of names one after the other.
 #[derive(Debug, Default)]
@@ -56,6 +63,7 @@ impl Names {
     ) -> Result<Placed, Rejection> {
         let expected = mode(current(folder, name)?.as_ref());
         fchmod(file, expected).map_err(|errno| write_failed(errno.into()))?;
+        file.set_modified(SystemTime::now() - EARLIER).map_err(write_failed)?;
         fsync(file).map_err(|errno| write_failed(errno.into()))?;
         let replaced = {
             let _alone = self.lock();
