@@ -9,7 +9,7 @@ use std::sync::Barrier;
 use std::thread;
 
 const WRITERS: u64 = 6;
-const ROUNDS: u64 = 10;
+const ROUNDS: u64 = 5;
 
 fn writable() -> SealpairServer {
     SealpairServer::start(|server| server.writable())
@@ -89,12 +89,12 @@ fn of_those_who_expect_nothing_the_last_one_wins_whole() {
     let server = writable();
     for _ in 0..ROUNDS {
         let answers = at_once(|number| {
-            let whole = content(300_000, number);
+            let whole = content(100_000, number);
             RawClient::connect(&server).request("PUT", "/file", "", &whole).status
         });
         assert!(answers.iter().all(|status| matches!(status, 201 | 204)), "{answers:?}");
         let stored = sha256(&fs::read(server.root().join("file")).unwrap());
-        assert!((0..WRITERS).any(|number| sha256(&content(300_000, number)) == stored));
+        assert!((0..WRITERS).any(|number| sha256(&content(100_000, number)) == stored));
     }
 }
 

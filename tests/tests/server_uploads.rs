@@ -167,7 +167,10 @@ fn an_upload_goes_on_after_the_server_was_killed() {
 
 #[test]
 fn a_newer_request_ends_one_that_waits_for_a_client_that_has_gone() {
-    let server = writable();
+    // Nothing else would end it.
+    let server = SealpairServer::start(|server| {
+        server.writable().args(["--min-rate", "0", "--idle-timeout", "1h"])
+    });
     let whole = content(100_000, 4);
     let mut client = RawClient::connect(&server);
     let url = client.begin_upload("/file", "");

@@ -3,6 +3,7 @@
 use super::Voice;
 use super::progress::{Board, Progress};
 use super::summary::{print_json, rate};
+use jiff::Timestamp;
 use sealpair_common::escape::Escaped;
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
@@ -31,6 +32,7 @@ pub(crate) struct Task {
     pub(crate) url: Url,
     /// As far as it is known before.
     pub(crate) size: Option<u64>,
+    pub(crate) modified: Option<Timestamp>,
 }
 
 /// What became of one file.
@@ -234,7 +236,12 @@ mod tests {
     fn tasks(count: usize) -> Vec<Task> {
         let url = Url::parse("https://h/").unwrap();
         (0..count)
-            .map(|at| Task { file: at.to_string().into(), url: url.clone(), size: None })
+            .map(|at| Task {
+                file: at.to_string().into(),
+                url: url.clone(),
+                size: None,
+                modified: None,
+            })
             .collect()
     }
 

@@ -79,6 +79,7 @@ impl Plan {
                     file: source.clone(),
                     url: place(url, source)?,
                     size: metadata.is_file().then_some(metadata.len()),
+                    modified: None,
                 }),
                 Err(error) => account.note_unreadable(source, &error),
             }
@@ -124,7 +125,12 @@ impl Plan {
                 self.add(&path, &inner, root, choice, depth + 1, account);
             } else if kind.is_file() || (kind.is_symlink() && is_file_below(&path, root)) {
                 let size = fs::metadata(&path).ok().map(|metadata| metadata.len());
-                self.files.push(Task { file: path, url: below(url, &name, ""), size });
+                self.files.push(Task {
+                    file: path,
+                    url: below(url, &name, ""),
+                    size,
+                    modified: None,
+                });
             } else if kind.is_symlink() {
                 skip("it is a link that does not lead to a file of this folder");
             } else {

@@ -15,12 +15,13 @@ use super::super::place::Placed;
 use super::super::problem::Refused;
 use super::super::temporary::sync_folder;
 use super::super::upload::folder_to_write;
+use super::receive::{Cut, Receiving, Watch, hash, receive};
 use super::record::Record;
-use super::registry::{Held, NO_SPACE, Stop};
+use super::registry::{Held, Stop};
 use super::token::Token;
 use super::{UploadLimits, Uploads};
 use crate::http::Rejection;
-use crate::message::{BodyError, ConnectionInfo, RequestBody};
+use crate::message::{ConnectionInfo, RequestBody};
 use ::http::StatusCode;
 use ::http::header::RETRY_AFTER;
 use rustix::fs::{
@@ -28,14 +29,12 @@ use rustix::fs::{
     unlinkat,
 };
 use rustix::io::Errno;
-use sealpair_common::digest::{Hasher, Sha256};
+use sealpair_common::digest::Sha256;
 use std::fs::File;
-use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
-
-/// What is written at a time, in bytes; as for a plain PUT.
-const BUFFER: usize = 256 << 10;
 
 /// How long it is remembered that an upload is complete, for a client that has missed the answer.
 const REMEMBERED: Duration = Duration::from_secs(60 * 60);
@@ -45,7 +44,7 @@ pub(super) const NOT_FOUND: Rejection =
     Rejection::new(StatusCode::NOT_FOUND, "no such upload; it may have expired");
 
 /// Someone else works on it, and cannot be told to stop.
-const BUSY: Rejection =
+pub(super) const BUSY: Rejection =
     Rejection::new(StatusCode::CONFLICT, "another request works on this upload; try again");
 
 /// An upload in the hands of one request.
@@ -62,26 +61,6 @@ pub(super) struct Upload {
     pub(super) expires: SystemTime,
     stop: Stop,
     held: Held,
-}
-
-/// Something that looks at content as it passes.
-pub(super) trait Watch {
-    fn update(&mut self, bytes: &[u8]) -> io::Result<()>;
-}
-
-/// Why not all content of a request was added.
-#[derive(Debug)]
-pub(super) enum Cut {
-    /// It did not come.
-    Body(Option<BodyError>),
-    /// It could not be written.
-    Write(io::Error),
-    /// It may not take so much room.
-    NoSpace,
-    /// There is more of it than there may be.
-    TooLong,
-    /// A newer request is there.
-    Replaced,
 }
 
 impl Upload {
@@ -209,7 +188,9 @@ impl Upload {
         match uploads.names.place(&self.folder, &data, file, &target, &conditions) {
             Ok(placed) => {
                 uploads.digests.learn(Identity::of(&placed.metadata), digest);
-                uploads.registry.completed(self.token);
+                if let Some((folder, oldest)) = uploads.registry.completed(self.token) {
+                    uploads.forget(&folder, oldest);
+                }
                 self.held.keep(None);
                 self.data = None;
                 Ok((placed, digest))
@@ -271,6 +252,18 @@ impl Uploads {
         })?;
         let expires = expiry(SystemTime::now(), &self.limits);
         Ok(Upload { token, record, folder, data: Some(data), offset: 0, expires, stop, held })
+    }
+
+    /// Removes the record of a complete upload.
+    fn forget(&self, folder: &Path, token: Token) {
+        let removed = match folder_to_write(&self.root, folder) {
+            Ok(folder) => Record::remove(&folder, token),
+            // It is gone with its folder.
+            Err(_) => Ok(()),
+        };
+        if let Err(error) = removed {
+            log::warn!("could not forget an upload: {error}");
+        }
     }
 
     /// Takes an upload that was begun; whoever works on it is told to stop.
@@ -391,111 +384,6 @@ fn open_data(folder: &Folder, token: Token) -> io::Result<Option<File>> {
 
 fn is_file(file: &File) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.is_file())
-}
-
-/// The digest of the first `length` bytes of a file: after a restart, once.
-fn hash(file: &File, length: u64, stop: Option<&Stop>) -> io::Result<Hasher> {
-    let mut hasher = Hasher::new()?;
-    let mut buffer = vec![0; BUFFER];
-    while hasher.length() < length && !stop.is_some_and(Stop::is_asked) {
-        let left = usize::try_from(length - hasher.length()).unwrap_or(BUFFER).min(BUFFER);
-        let Some(piece) = buffer.get_mut(..left) else { break };
-        match file.read_at(piece, hasher.length())? {
-            0 => return Err(ErrorKind::UnexpectedEof.into()),
-            count => hasher.update(piece.get(..count).unwrap_or_default())?,
-        }
-    }
-    Ok(hasher)
-}
-
-/// Where content goes.
-struct Receiving<'r> {
-    file: &'r File,
-    offset: &'r mut u64,
-    limit: u64,
-    hasher: &'r mut Hasher,
-    stop: &'r Stop,
-    may_take: &'r dyn Fn(u64) -> bool,
-}
-
-fn receive(
-    to: Receiving<'_>,
-    body: &mut RequestBody<'_>,
-    watch: &mut dyn Watch,
-) -> Result<(), Cut> {
-    let size = body.length().and_then(|length| usize::try_from(length).ok());
-    let mut buffer = vec![0; size.unwrap_or(BUFFER).clamp(1, BUFFER)];
-    loop {
-        if to.stop.is_asked() {
-            return Err(Cut::Replaced);
-        }
-        let (filled, end) = fill(body, &mut buffer);
-        let mut rest = buffer.get(..filled).unwrap_or_default();
-        let after = to.offset.saturating_add(filled as u64);
-        if after > to.limit {
-            return Err(Cut::TooLong);
-        }
-        if !(to.may_take)(after) {
-            return Err(Cut::NoSpace);
-        }
-        while !rest.is_empty() {
-            match to.file.write_at(rest, *to.offset) {
-                Ok(0) => return Err(Cut::Write(ErrorKind::WriteZero.into())),
-                Ok(count) => {
-                    let (written, left) = rest.split_at(count.min(rest.len()));
-                    to.hasher.update(written).map_err(Cut::Write)?;
-                    watch.update(written).map_err(Cut::Write)?;
-                    *to.offset += written.len() as u64;
-                    rest = left;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(Cut::Write(error)),
-            }
-        }
-        match end {
-            Some(_) if to.stop.is_asked() => return Err(Cut::Replaced),
-            Some(Err(error)) => return Err(Cut::Body(BodyError::of(&error))),
-            Some(Ok(())) => return Ok(()),
-            None => {}
-        }
-    }
-}
-
-/// Reads until the buffer is full, the content ends or fails: how much there is, and the end.
-fn fill(body: &mut RequestBody<'_>, buffer: &mut [u8]) -> (usize, Option<io::Result<()>>) {
-    let mut filled = 0;
-    while let Some(room @ [_, ..]) = buffer.get_mut(filled..) {
-        match body.read(room) {
-            Ok(0) => return (filled, Some(Ok(()))),
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return (filled, Some(Err(error))),
-        }
-    }
-    (filled, None)
-}
-
-/// The answer when content was cut.
-pub(super) fn cut(cut: Cut) -> Rejection {
-    let of_body = |error: BodyError, reason| Rejection::new(error.status(), reason);
-    match cut {
-        Cut::Body(Some(error @ BodyError::Stalled)) => {
-            of_body(error, "the content came too slowly; what has come is kept")
-        }
-        Cut::Body(Some(error @ BodyError::Malformed(_))) => {
-            of_body(error, "the content is malformed; what came before is kept")
-        }
-        Cut::Body(Some(error @ BodyError::TooLarge { .. })) => {
-            of_body(error, "the content is too long; what has come is kept")
-        }
-        Cut::Body(Some(BodyError::Truncated) | None) => {
-            Rejection::bad_request("the content is incomplete; what has come is kept")
-        }
-        Cut::Write(error) => failure::writing("store an upload", &error),
-        Cut::NoSpace => NO_SPACE,
-        Cut::TooLong => Rejection::new(StatusCode::PAYLOAD_TOO_LARGE, "the upload is too long"),
-        Cut::Replaced => BUSY,
-    }
 }
 
 pub(super) fn failed(error: io::Error) -> Refused {
