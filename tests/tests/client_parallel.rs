@@ -174,6 +174,31 @@ fn ranges_that_fail_are_fetched_again_and_the_rest_is_kept_for_the_next_time() {
 }
 
 #[test]
+fn a_server_that_takes_no_more_connections_is_left_to_those_that_it_has() {
+    let fixture = Fixture::new();
+    let whole = content(9 * MIB, 9);
+    let served = whole.clone();
+    let server = ScriptedServer::playing(&fixture.pki.server(), move |number, head| match number {
+        1 | 2 => {
+            let busy = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
+            (busy.to_vec(), Ending::Close)
+        }
+        _ => (honest(head, "\"v\"", &served), Ending::Repeat),
+    });
+    fixture.get(&server, &[]).expect_success();
+    fixture.expect(&whole);
+    let server = ScriptedServer::playing(&fixture.pki.server(), move |number, head| match number {
+        0 => {
+            let answer = honest(head, "\"v\"", &whole);
+            (answer[..answer.len() - 9].to_vec(), Ending::Cut)
+        }
+        _ => (b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n".to_vec(), Ending::Close),
+    });
+    assert!(matches!(fixture.get(&server, &[]).code(), Some(21 | 24)));
+    fixture.expect_nothing();
+}
+
+#[test]
 fn a_version_that_changes_meanwhile_is_fetched_in_one_piece() {
     let fixture = Fixture::new();
     let (old, new) = (content(8 * MIB, 4), content(7 * MIB, 5));

@@ -159,7 +159,7 @@ impl Retries {
 }
 
 /// Whether a failure may have passed by the next attempt.
-fn is_transient(failure: &Report) -> bool {
+pub(crate) fn is_transient(failure: &Report) -> bool {
     match failure.exit() {
         // Whoever made the report knows better.
         _ if failure.detail_of("final").is_some() => false,
