@@ -16,9 +16,6 @@
 //! moments   random numbers, which a failed test can have again
 //! power     loss of power, replayed on the system calls of a program
 //! uploads   what a client of resumable uploads says, written by hand
-//! uploads   what a client of resumable uploads says, written by hand
-//! moments   random numbers, which a failed test can have again
-//! power     loss of power, replayed on the system calls of a program
 //! waiting   until something is so, or a deadline has passed
 //! ```
 //!
