@@ -5,6 +5,7 @@ use crate::http::body::BodyDecoder;
 use crate::http::head::RequestHead;
 use crate::http::{Framing, Rejection};
 use crate::limits::Limits;
+use crate::logged::logged;
 use crate::message::{BodyError, ConnectionInfo, Request, RequestBody, Response};
 use crate::observe::{Exchanged, Fields};
 use crate::poller::Watch;
@@ -157,7 +158,7 @@ impl Exchange {
         }));
         let head = request.into_head();
         let response = response.unwrap_or_else(|_| {
-            let RequestHead { method, target, .. } = &head;
+            let (method, target) = (&head.method, logged(&head.target));
             log::error!("{}: a handler panicked over {method} {target}", info.peer());
             Response::error(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
         });
@@ -186,6 +187,7 @@ impl Exchange {
         let Self { wire, info } = self;
         let Asked { began, fields, received, in_step } = asked;
         let RequestHead { method, target, version, keep_alive, .. } = head;
+        let target = &*logged(target);
         let (version, status) = (*version, response.status());
         let close = !keep_alive || !in_step || service.is_draining();
         wire.stream.set_writing(service.limits.pace());

@@ -50,6 +50,7 @@ pub mod http;
 pub mod inherit;
 mod limits;
 mod listener;
+mod logged;
 pub mod management;
 mod message;
 pub mod metrics;

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 /// How the names of uploads begin that are not complete. They are hidden even where dot-files are
 /// not.
-pub(super) const UPLOAD_PREFIX: &str = ".sealpair-upload-";
+pub(crate) const UPLOAD_PREFIX: &str = ".sealpair-upload-";
 
 /// Everything but the unreserved characters of RFC 3986 section 2.3. So a colon never makes a
 /// scheme of a name, nor a slash, question mark or number sign something other than a part of it.
