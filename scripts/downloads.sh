@@ -1,0 +1,151 @@
+# shellcheck shell=bash disable=SC2154
+# Downloads from our server by other people's clients. To be sourced by transfers.
+
+curl=(curl --disable --silent --show-error --max-time 60)
+
+check_curl_resumes() {
+    curl+=(--cacert "$ca")
+    broken curl-way "$port" 6000000 1
+    fails_with 18,56 "${curl[@]}" -C - -o got-curl "https://localhost:$(cat curl-way.port)/curl"
+    [ -s got-curl ] || fail "curl keeps no part"
+    [ "$(stat -c %s got-curl)" -lt "$(stat -c %s big)" ] || fail "the connection was not cut"
+    local rest=$(($(stat -c %s big) - $(stat -c %s got-curl)))
+    is "status and size" "$("${curl[@]}" -C - -o got-curl -w '%{http_code} %{size_download}' "$url/curl")" "206 $rest"
+    same got-curl big
+    # There is nothing after the end (RFC 9110 section 15.5.17).
+    is "status" "$("${curl[@]}" -C - -o got-curl -w '%{http_code}' "$url/curl")" 416
+    same got-curl big
+}
+
+check_curl_ranges() {
+    curl+=(--cacert "$ca")
+    local range
+    for range in 0-99 1000000- -77 16780000- 0-16780000 0-99999999; do
+        is "status of $range" "$("${curl[@]}" -r "$range" -o got -w '%{http_code}' "$url/curl")" 206
+        case "$range" in
+        0-99) head -c 100 big >part ;;
+        1000000-) tail -c +1000001 big >part ;;
+        -77) tail -c 77 big >part ;;
+        16780000-) tail -c 1 big >part ;;
+        *) cp big part ;;
+        esac
+        same got part
+    done
+    is "status" "$("${curl[@]}" -r 16780001- -o got -D head -w '%{http_code}' "$url/curl")" 416
+    grep -qi '^content-range: bytes \*/16780001' head || fail "no Content-Range with the length"
+}
+
+check_curl_conditions() {
+    curl+=(--cacert "$ca")
+    echo one >files/condition
+    touch -d '1 hour ago' files/condition
+    is "first" "$("${curl[@]}" --etag-save tag -R -o kept -w '%{http_code}' "$url/condition")" 200
+    grep -q '^"' tag || fail "the ETag is not strong: $(cat tag)"
+    is "by tag" "$("${curl[@]}" --etag-compare tag -o got -w '%{http_code} %{size_download}' "$url/condition")" "304 0"
+    is "by date" "$("${curl[@]}" -z kept -o got -w '%{http_code} %{size_download}' "$url/condition")" "304 0"
+    # Other bytes, as many, and of the same second.
+    echo two >files/condition
+    touch -r kept files/condition
+    is "changed" "$("${curl[@]}" --etag-compare tag --etag-save tag -o got -w '%{http_code}' "$url/condition")" 200
+    same got files/condition
+    echo three >files/condition
+    is "changed, by date" "$("${curl[@]}" -z kept -o got -w '%{http_code}' "$url/condition")" 200
+    same got files/condition
+}
+
+# check_wget NAME: what it has got before is not got again.
+check_wget() {
+    local get=("$1" --no-config --quiet --timeout=60 --ca-certificate="$ca" --output-document="got-$1")
+    broken "$1-way" "$port" 6000000 1
+    ! timeout 60 "${get[@]}" --tries=1 "https://localhost:$(cat "$1-way.port")/$1" || fail "the connection was not cut"
+    [ -s "got-$1" ] || fail "it keeps no part"
+    timeout 60 "${get[@]}" --continue "$url/$1"
+    same "got-$1" big
+    resumed "/$1"
+}
+
+aria2=(aria2c --no-conf --quiet --file-allocation=none --auto-save-interval=1 -x 8 -s 8 -k 1M)
+
+check_aria2() {
+    aria2+=(--ca-certificate="$ca" --checksum="sha-256=$(digest big)")
+    timeout 60 "${aria2[@]}" --out=got-aria2 "$url/aria2"
+    same got-aria2 big
+    # Each of its connections gets a part of its own.
+    soon test "$(answers /aria2 'map(.peer) | unique | length')" -ge 8
+}
+
+check_aria2_resumes() {
+    aria2+=(--ca-certificate="$ca" --checksum="sha-256=$(digest big)")
+    "${aria2[@]}" --max-download-limit=3M --out=got-again "$url/again" &
+    local killed=$!
+    soon test -s got-again.aria2
+    kill -KILL "$killed"
+    wait "$killed" || true
+    # The connections that it had.
+    soon test "$(answers /again length)" -ge 1
+    local before
+    before=$(answers /again length)
+    timeout 60 "${aria2[@]}" --out=got-again "$url/again"
+    same got-again big
+    [ ! -e got-again.aria2 ] || fail "the control file is still there"
+    local rest
+    rest=$(answers /again ".[$before:] | map(.sent) | add")
+    [ "$rest" -lt "$(stat -c %s big)" ] || fail "it begins again: $rest bytes"
+}
+
+check_aria2_checksum() {
+    aria2+=(--ca-certificate="$ca")
+    # 32: "If checksum validation failed."
+    fails_with 32 timeout 60 "${aria2[@]}" --checksum="sha-256=$(digest server.pem)" --out=got-wrong "$url/aria2"
+}
+
+check_requests() {
+    "$venv/bin/python" "$root/scripts/clients/downloads.py" "$ca" "$url/requests" big
+}
+
+# What REDbot may object to, by the name of its note, with the reason: nothing so far.
+declare -A allowed=()
+
+# check_redbot PATH...: it has no error and no warning, and its own requests were understood.
+check_redbot() {
+    local path level note said
+    for path in "$@"; do
+        # It resolves names by itself, and not those of /etc/hosts. It verifies no certificate.
+        timeout 60 "$venv/bin/python" "$root/scripts/clients/notes.py" "https://127.0.0.1:$port$path" >notes
+        for said in "${must_say[@]}"; do
+            grep -q "^good $said$" notes || fail "$path: not said: $said, but: $(cat notes)"
+        done
+        while read -r level note said; do
+            case "$level" in
+            warning | bad) [ -n "${allowed[$note]:-}" ] || fail "$path: $level: $note: $said" ;;
+            esac
+        done <notes
+    done
+}
+
+check_downloads() {
+    local name tool
+    for name in curl wget wget2 aria2 again requests; do
+        offered "$name"
+    done
+    printf 'Hello, HTTPS!\n' >files/hello.txt
+    seq 100000 >files/numbers.txt
+    touch -d '2 hours ago' files/hello.txt files/numbers.txt
+
+    tool="curl $(curl --version | sed -n '1s/^curl \([^ ]*\).*/\1/p')"
+    check "$tool: -C - after a cut, the rest only; 416 at the end: same bytes" check_curl_resumes
+    check "$tool: -r first, last, beyond the end, nothing left: the bytes meant" check_curl_ranges
+    check "$tool: --etag-save, --etag-compare, -z: 304, and 200 once it has changed" check_curl_conditions
+    for tool in wget wget2; do
+        check "$("$tool" --version | sed -n '1s/^GNU W\(get2\?\) \([^ ]*\).*/w\1 \2/p'): --continue after a cut, the rest only: same bytes" \
+            check_wget "$tool"
+    done
+    tool="aria2 $(aria2c --version | sed -n '1s/^aria2 version //p')"
+    check "$tool: eight connections, checksum: same bytes" check_aria2
+    check "$tool: killed, goes on from its control file: same bytes" check_aria2_resumes
+    check "$tool: another checksum: refused" check_aria2_checksum
+    check "$("$venv/bin/python" -c 'import requests; print("requests", requests.__version__)'): stream, ranges, conditions: same bytes" \
+        check_requests
+    check "REDbot $("$venv/bin/pip" freeze | sed -n 's/^redbot==//p'): a small file, a text, a large file: nothing left unexplained" \
+        check_redbot /hello.txt /numbers.txt /requests
+}
