@@ -109,15 +109,7 @@ answers() {
     jq -c -s --arg target "$1" "[.[] | select(.target == \$target)] | $2" log
 }
 
-# resumed TARGET: parts of a file were sent, and in all less than the file twice.
-resumed() {
-    # The line is written when the answer has gone.
-    soon has_part "$1"
-    local sent
-    sent=$(answers "$1" 'map(.sent) | add')
-    [ "$sent" -lt $((2 * $(stat -c %s "files$1"))) ] || fail "$sent bytes were sent of $1"
-}
-
+# has_part TARGET: a part was asked for, and sent. The line is there soon after the answer.
 has_part() {
     [ "$(answers "$1" 'map(select(.status == 206)) | length')" -gt 0 ]
 }
@@ -128,4 +120,14 @@ broken() {
     rm -f "$1.port" "$1.passed"
     python3 "$root/scripts/clients/cut.py" "$1.port" "$1.passed" "$2" "$3" "$4" &
     soon test -e "$1.port"
+}
+
+# came NAME prints how many bytes came back in all.
+came() {
+    awk '{ all += $1 } END { print all + 0 }' "$1.passed"
+}
+
+# all_over NAME COUNT: so many connections, or more, have ended.
+all_over() {
+    [ "$(wc -l 2>/dev/null <"$1.passed")" -ge "$2" ]
 }

@@ -36,7 +36,7 @@ check_retry() {
     rm -f "$1.got"
     sealpair get --quiet --ca "$ca" --retry 3 -o "$1.got" "https://localhost:$(cat "$1-way.port")/big"
     same "$1.got" big
-    [ "$(wc -l <"$1-way.passed")" -ge 3 ] || fail "it was not cut twice"
+    soon all_over "$1-way" 3
 }
 
 # rest_only WAY [WHOLE]: over the last connection came less than the file, or all of it.
@@ -44,7 +44,7 @@ rest_only() {
     local last size
     size=$(stat -c %s big)
     # The line is written when the connection has gone.
-    soon test "$(wc -l <"$1.passed")" -ge 2
+    soon all_over "$1" 2
     last=$(tail -1 "$1.passed")
     if [ -n "${2:-}" ]; then
         [ "$last" -ge "$size" ] || fail "$last bytes came, and it knows no ranges"
@@ -58,11 +58,7 @@ check_parallel() {
     rm -f "$1.got"
     sealpair get --quiet --ca "$ca" --parallel 4 -o "$1.got" "https://localhost:$(cat "$1-way.port")/big"
     same "$1.got" big
-    [ -n "${whole_only[$1]:-}" ] || soon several "$1-way"
-}
-
-several() {
-    [ "$(wc -l <"$1.passed")" -ge 4 ]
+    [ -n "${whole_only[$1]:-}" ] || soon all_over "$1-way" 4
 }
 
 check_put() {

@@ -82,7 +82,6 @@ run_caddy() {
 {
     admin off
     auto_https off
-    persist_config off
 }
 https://localhost:$1 {
     bind 127.0.0.1

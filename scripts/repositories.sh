@@ -52,7 +52,7 @@ END
     chmod 755 package package/DEBIAN package/usr package/usr/share package/usr/share/sealed
     dpkg-deb --root-owner-group --build package files/debian/sealed_1.0_all.deb
     (
-        cd files/debian
+        cd files/debian || exit
         dpkg-scanpackages --multiversion . >Packages
         cat >Release <<END
 Date: $(LC_ALL=C date -u -R)
@@ -95,7 +95,7 @@ check_apt() {
     same root/usr/share/sealed/bytes package/usr/share/sealed/bytes
     # A second update finds that nothing has changed.
     apt_get "$port" update
-    is "the second answer" "$(answers /debian/./Release 'map(.status)')$(answers /debian/Release 'map(.status)')" "[][200,304]"
+    is "the answers" "$(answers /debian/./Release 'map(.status)')" "[200,304]"
 }
 
 check_apt_resumes() {
