@@ -65,6 +65,11 @@ impl Report {
         self.kind
     }
 
+    /// A field of `detail`.
+    pub fn detail_of(&self, name: &str) -> Option<&Value> {
+        self.detail.get(name)
+    }
+
     /// `{"error":{"code":…,"kind":…,"message":…,"detail":{…},"remedy":…}}`
     pub fn to_json(&self) -> Value {
         json!({"error": {

@@ -1,7 +1,7 @@
 //! `sealpair delete`: remove a file from the server.
 
 use super::Voice;
-use super::exchange::{Exchange, HttpArgs};
+use super::exchange::{HttpArgs, Requester};
 use super::summary::Summary;
 use super::url_arg::UrlArg;
 use clap::Args;
@@ -20,8 +20,9 @@ pub(crate) struct DeleteArgs {
 }
 
 pub(crate) fn run(args: &DeleteArgs, voice: Voice) -> Result<Exit, Report> {
-    let exchange = Exchange::new(&args.http, voice, Method::DELETE, args.url.parse()?);
-    let answer = exchange.fetch()?.success()?;
+    let url = args.url.parse()?;
+    let requester = Requester::new(&args.http, voice)?;
+    let answer = requester.fetch(&Method::DELETE, &url, &[])?.success()?;
     Summary::of(&answer).say(voice, 0, None)?;
     Ok(Exit::Done)
 }

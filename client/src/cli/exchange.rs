@@ -17,13 +17,14 @@ use sealpair_common::tls::{TlsSession, read_file};
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use ureq::http::header::{
-    ACCEPT, ACCEPT_LANGUAGE, CONTENT_LENGTH, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, LOCATION,
-    RANGE, TRANSFER_ENCODING, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_LENGTH, HOST, IF_MATCH, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, IF_RANGE, LOCATION, RANGE, RETRY_AFTER, TRANSFER_ENCODING, USER_AGENT,
 };
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use ureq::{Agent, Body, SendBody};
+use ureq::{Agent, Body, SendBody, Timeout};
 use url::Url;
 
 /// curl follows 50, browsers 20, ureq 10; more than a few is a loop.
@@ -34,8 +35,22 @@ const MAX_COMPLAINT: u64 = 64 << 10;
 const COMPLAINT_TIME: Duration = Duration::from_secs(3);
 
 /// Fields of the user's that go along to another origin: none of them says who is asking.
-const HARMLESS: [HeaderName; 6] =
-    [ACCEPT, ACCEPT_LANGUAGE, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE, USER_AGENT];
+/// A range goes nowhere without its condition.
+const HARMLESS: [HeaderName; 10] = [
+    ACCEPT,
+    ACCEPT_ENCODING,
+    ACCEPT_LANGUAGE,
+    IF_MATCH,
+    IF_MODIFIED_SINCE,
+    IF_NONE_MATCH,
+    IF_RANGE,
+    RANGE,
+    USER_AGENT,
+    WANT_REPR_DIGEST,
+];
+
+/// RFC 9530 section 4.
+pub(crate) const WANT_REPR_DIGEST: HeaderName = HeaderName::from_static("want-repr-digest");
 
 /// Flags of every command that makes a request.
 #[derive(Debug, Args)]
@@ -49,14 +64,19 @@ pub(crate) struct HttpArgs {
     tls: TlsArgs,
 }
 
-/// A request to be made.
-pub(crate) struct Exchange<'a> {
-    pub(crate) args: &'a HttpArgs,
-    pub(crate) voice: Voice,
-    pub(crate) method: Method,
-    pub(crate) url: Url,
-    /// Fields of the command, set where the user has not set them.
-    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+/// What all requests of one command have in common: what the user wants of them, and the connections, which
+/// are kept and used again. It may be shared by threads.
+pub(crate) struct Requester<'a> {
+    args: &'a HttpArgs,
+    voice: Voice,
+    /// When the command has to be done (--max-time), with all attempts.
+    deadline: Option<Instant>,
+    /// The user's fields.
+    fields: HeaderMap,
+    /// Towards the origin that the user named.
+    named: Agent,
+    /// Towards others, to which a redirect has led: it tells them nothing of who is asking.
+    redirected: OnceLock<Agent>,
 }
 
 /// An answer whose content has not been read yet.
@@ -71,27 +91,40 @@ pub(crate) struct Answer {
     conditional: bool,
 }
 
-impl<'a> Exchange<'a> {
-    pub(crate) fn new(args: &'a HttpArgs, voice: Voice, method: Method, url: Url) -> Self {
-        Self { args, voice, method, url, headers: Vec::new() }
+impl<'a> Requester<'a> {
+    pub(crate) fn new(args: &'a HttpArgs, voice: Voice) -> Result<Self, Report> {
+        let fields = user_fields(args)?;
+        let named = args.tls.agent(Towards::Named, defaults(args))?;
+        let deadline = args.tls.max_time().and_then(|time| Instant::now().checked_add(time));
+        Ok(Self { args, voice, deadline, fields, named, redirected: OnceLock::new() })
     }
 
-    /// Sends the request without content and follows redirects.
-    pub(crate) fn fetch(self) -> Result<Answer, Report> {
-        let follow = matches!(self.method, Method::GET | Method::HEAD);
+    /// Whether the user has given this field, so that it cannot be set by a command.
+    pub(crate) fn is_given(&self, name: &HeaderName) -> bool {
+        self.fields.contains_key(name)
+    }
+
+    /// Sends a request without content and follows redirects. `headers` are set where the user has not set
+    /// them.
+    pub(crate) fn fetch(
+        &self,
+        method: &Method,
+        url: &Url,
+        headers: &[(HeaderName, HeaderValue)],
+    ) -> Result<Answer, Report> {
+        let follow = matches!(*method, Method::GET | Method::HEAD);
         let began = Instant::now();
-        let mut fields = self.fields()?;
-        let defaults = self.defaults();
-        let mut agent = self.args.tls.agent(Towards::Named, defaults)?;
-        let mut url = self.url.clone();
+        let mut fields = self.fields(headers);
+        let mut agent = &self.named;
+        let mut url = url.clone();
         let mut redirects = Vec::new();
         loop {
-            let response = self.call(&agent, &url, &fields, SendBody::none())?;
+            let response = self.call(agent, method, &url, &fields, SendBody::none())?;
             let status = response.status();
             let location = response.headers().get(LOCATION).filter(|_| is_redirect(status));
             let Some(location) = location.filter(|_| follow) else {
                 let conditional = is_conditional(&fields);
-                let method = self.method;
+                let method = method.clone();
                 return Ok(Answer { method, url, redirects, response, began, conditional });
             };
             let next = next_hop(&url, location)?;
@@ -100,32 +133,47 @@ impl<'a> Exchange<'a> {
             }
             if next.origin() != url.origin() {
                 fields.retain_only(&HARMLESS);
-                agent = self.args.tls.agent(Towards::Redirected, defaults)?;
+                agent = self.redirected()?;
             }
             redirects.push(std::mem::replace(&mut url, next));
         }
     }
 
-    /// Sends the request with content. Redirects are not followed: the content would have to be sent
-    /// again, to somebody else.
-    pub(crate) fn submit(self, body: SendBody<'_>) -> Result<Answer, Report> {
+    /// Sends a request with content. Redirects are not followed: the content would have to be sent again, to
+    /// somebody else. `headers` are set where the user has not set them.
+    pub(crate) fn submit(
+        &self,
+        method: &Method,
+        url: &Url,
+        headers: &[(HeaderName, HeaderValue)],
+        body: SendBody<'_>,
+    ) -> Result<Answer, Report> {
         let began = Instant::now();
-        let fields = self.fields()?;
-        let agent = self.args.tls.agent(Towards::Named, self.defaults())?;
-        let response = self.call(&agent, &self.url, &fields, body)?;
+        let fields = self.fields(headers);
+        let response = self.call(&self.named, method, url, &fields, body)?;
         let (conditional, redirects) = (is_conditional(&fields), Vec::new());
-        let Self { method, url, .. } = self;
+        let (method, url) = (method.clone(), url.clone());
         Ok(Answer { method, url, redirects, response, began, conditional })
+    }
+
+    fn redirected(&self) -> Result<&Agent, Report> {
+        if self.redirected.get().is_none() {
+            let agent = self.args.tls.agent(Towards::Redirected, defaults(self.args))?;
+            // Another thread's is as good.
+            let _ = self.redirected.set(agent);
+        }
+        Ok(self.redirected.get().unwrap_or(&self.named))
     }
 
     fn call(
         &self,
         agent: &Agent,
+        method: &Method,
         url: &Url,
         fields: &HeaderMap,
         body: SendBody<'_>,
     ) -> Result<Response<Body>, Report> {
-        let mut request = Request::builder().method(self.method.clone()).uri(url.as_str());
+        let mut request = Request::builder().method(method.clone()).uri(url.as_str());
         if let Some(headers) = request.headers_mut() {
             headers.clone_from(fields);
         }
@@ -134,6 +182,14 @@ impl<'a> Exchange<'a> {
                 .explain(error.to_string())
                 .remedy("check the URL and the method")
         })?;
+        let left = self.deadline.map(|end| end.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Err(report(&ureq::Error::Timeout(Timeout::Global), Phase::Request));
+        }
+        let request = match left {
+            None => request,
+            Some(_) => agent.configure_request(request).timeout_global(left).build(),
+        };
         let response = agent.run(request).map_err(|error| report(&error, Phase::Request))?;
         if self.voice.verbose {
             show_head(&response);
@@ -141,43 +197,10 @@ impl<'a> Exchange<'a> {
         Ok(response)
     }
 
-    /// Which of the fields that ureq adds by itself are wanted.
-    fn defaults(&self) -> Defaults {
-        let left_out = |name: &str| {
-            self.args.headers.iter().any(|text| {
-                let mut parts = text.splitn(2, ':');
-                parts.next().is_some_and(|given| given.eq_ignore_ascii_case(name))
-                    && parts.next().is_some_and(|value| value.trim().is_empty())
-            })
-        };
-        Defaults { user_agent: !left_out("user-agent"), accept: !left_out("accept") }
-    }
-
-    fn fields(&self) -> Result<HeaderMap, Report> {
-        let mut fields = HeaderMap::new();
-        for text in &self.args.headers {
-            match text.strip_prefix('@') {
-                None => {
-                    // What follows the name may be a secret.
-                    let name = text.split([':', ' ']).next().unwrap_or_default();
-                    add_field(&mut fields, text, &format!("{name} …"))?;
-                }
-                Some(path) => {
-                    let bytes = read_file(Path::new(path), "header fields")
-                        .map_err(|error| error.report())?;
-                    let lines = String::from_utf8(bytes).map_err(|_| {
-                        let message = format!("the header fields in {path} are not UTF-8");
-                        Report::new(Exit::Configuration, "header-file", message)
-                    })?;
-                    for (at, line) in lines.lines().enumerate().filter(|(_, line)| !line.is_empty())
-                    {
-                        // The line itself may be a secret.
-                        add_field(&mut fields, line, &format!("line {} of {path}", at + 1))?;
-                    }
-                }
-            }
-        }
-        for (name, value) in &self.headers {
+    /// The fields of a request: the user's, and those of `headers` that the user has not set.
+    fn fields(&self, headers: &[(HeaderName, HeaderValue)]) -> HeaderMap {
+        let mut fields = self.fields.clone();
+        for (name, value) in headers {
             fields.entry(name).or_insert_with(|| value.clone());
         }
         // `Name:` leaves out a field that would be sent otherwise, as with curl.
@@ -186,8 +209,47 @@ impl<'a> Exchange<'a> {
         for name in empty {
             fields.remove(name);
         }
-        Ok(fields)
+        fields
     }
+}
+
+/// Which of the fields that ureq adds by itself are wanted.
+fn defaults(args: &HttpArgs) -> Defaults {
+    let left_out = |name: &str| {
+        args.headers.iter().any(|text| {
+            let mut parts = text.splitn(2, ':');
+            parts.next().is_some_and(|given| given.eq_ignore_ascii_case(name))
+                && parts.next().is_some_and(|value| value.trim().is_empty())
+        })
+    };
+    Defaults { user_agent: !left_out("user-agent"), accept: !left_out("accept") }
+}
+
+/// The fields that the user gives.
+fn user_fields(args: &HttpArgs) -> Result<HeaderMap, Report> {
+    let mut fields = HeaderMap::new();
+    for text in &args.headers {
+        match text.strip_prefix('@') {
+            None => {
+                // What follows the name may be a secret.
+                let name = text.split([':', ' ']).next().unwrap_or_default();
+                add_field(&mut fields, text, &format!("{name} …"))?;
+            }
+            Some(path) => {
+                let bytes =
+                    read_file(Path::new(path), "header fields").map_err(|error| error.report())?;
+                let lines = String::from_utf8(bytes).map_err(|_| {
+                    let message = format!("the header fields in {path} are not UTF-8");
+                    Report::new(Exit::Configuration, "header-file", message)
+                })?;
+                for (at, line) in lines.lines().enumerate().filter(|(_, line)| !line.is_empty()) {
+                    // The line itself may be a secret.
+                    add_field(&mut fields, line, &format!("line {} of {path}", at + 1))?;
+                }
+            }
+        }
+    }
+    Ok(fields)
 }
 
 impl Answer {
@@ -232,10 +294,14 @@ impl Answer {
             // RFC 9110 section 15: nothing else can be an answer to what was asked.
             _ => Exit::Protocol,
         };
+        let retry_after = self.response.headers().get(RETRY_AFTER).cloned();
         let complaint = complaint(&mut self.response);
         let mut report = Report::new(exit, "status", format!("{} answered {status}", self.url))
             .detail("status", status.as_u16())
             .detail("url", self.url.as_str());
+        if let Some(value) = retry_after {
+            report = report.detail("retry_after", String::from_utf8_lossy(value.as_bytes()));
+        }
         if !complaint.is_empty() {
             report = report.explain(one_line(&complaint)).detail("content", complaint);
         }

@@ -1,7 +1,7 @@
 //! `sealpair head`: the response head of a file, without its content.
 
 use super::Voice;
-use super::exchange::{Exchange, HttpArgs};
+use super::exchange::{HttpArgs, Requester};
 use super::summary::Summary;
 use super::url_arg::UrlArg;
 use clap::Args;
@@ -23,8 +23,9 @@ pub(crate) struct HeadArgs {
 }
 
 pub(crate) fn run(args: &HeadArgs, voice: Voice) -> Result<Exit, Report> {
-    let exchange = Exchange::new(&args.http, voice, Method::HEAD, args.url.parse()?);
-    let answer = exchange.fetch()?.success()?;
+    let url = args.url.parse()?;
+    let requester = Requester::new(&args.http, voice)?;
+    let answer = requester.fetch(&Method::HEAD, &url, &[])?.success()?;
     if !voice.json {
         let mut text = format!("{}\n", answer.status());
         for (name, value) in answer.response.headers() {

@@ -1,25 +1,37 @@
 //! SIGINT, SIGTERM and SIGHUP: what was not finished is removed, and the exit code says which it was.
 
+use sealpair_common::escape::Escaped;
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
 use signal_hook::consts::signal::SIGXFSZ;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use std::collections::BTreeSet;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The temporary file of the download under way.
-static UNFINISHED: Mutex<Option<PathBuf>> = Mutex::new(None);
+/// What the downloads under way have on the disk.
+#[derive(Debug)]
+pub(crate) struct Unfinished {
+    /// Temporary files, to be removed.
+    pub(crate) temporary: BTreeSet<PathBuf>,
+    /// Partial downloads that can be resumed, by the names that they will have.
+    pub(crate) resumable: BTreeSet<PathBuf>,
+}
 
-/// The file to remove if the program is interrupted. While this is held an interruption waits: hold it
-/// while a file is made and noted, and while it gets its name.
-pub(crate) fn unfinished() -> MutexGuard<'static, Option<PathBuf>> {
+static UNFINISHED: Mutex<Unfinished> =
+    Mutex::new(Unfinished { temporary: BTreeSet::new(), resumable: BTreeSet::new() });
+
+/// What to do away with if the program is interrupted. While this is held an interruption waits: hold
+/// it while a file is made and noted, and while it gets its name.
+pub(crate) fn unfinished() -> MutexGuard<'static, Unfinished> {
     UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waits for the signals on a thread of its own.
 pub(crate) fn watch() -> Result<(), Report> {
-    let failed = |error: std::io::Error| {
+    let failed = |error: io::Error| {
         Report::new(Exit::Unexpected, "signals", "cannot catch signals").explain(error.to_string())
     };
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(failed)?;
@@ -31,8 +43,14 @@ pub(crate) fn watch() -> Result<(), Report> {
         };
         // Held until the end of the process.
         let unfinished = unfinished();
-        if let Some(path) = &*unfinished {
+        for path in &unfinished.temporary {
             let _ = std::fs::remove_file(path);
+        }
+        for path in &unfinished.resumable {
+            let name = path.display().to_string();
+            let name = Escaped(&name);
+            let remedy = "the same command goes on from there";
+            let _ = writeln!(io::stderr(), "sealpair: what came of {name} was kept; {remedy}");
         }
         let exit = if signal == SIGINT { Exit::Interrupted } else { Exit::Terminated };
         std::process::exit(exit.code().into());

@@ -15,11 +15,14 @@ mod head;
 mod inspect;
 mod interrupt;
 mod output;
+mod pace;
 mod progress;
 mod put;
 mod request;
+mod retry;
 mod summary;
 mod tls_args;
+mod transfer_args;
 mod url_arg;
 
 use clap::{Parser, Subcommand};

@@ -17,14 +17,22 @@ impl Progress {
             return Self(None);
         }
         let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
-        let template = match length {
-            Some(_) => "{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
-            None => "{spinner} {bytes}, {bytes_per_sec}",
-        };
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
+        bar.set_style(style(length.is_some()));
         Self(Some(bar))
+    }
+
+    /// A transfer begins, or goes on, where so much of its length is done.
+    pub(crate) fn begin(&self, length: Option<u64>, done: u64) {
+        if let Some(bar) = &self.0 {
+            if let Some(length) = length
+                && bar.length() != Some(length)
+            {
+                bar.set_length(length);
+                bar.set_style(style(true));
+            }
+            bar.set_position(done);
+            bar.reset_eta();
+        }
     }
 
     pub(crate) fn advance(&self, bytes: usize) {
@@ -32,6 +40,14 @@ impl Progress {
             bar.inc(bytes as u64);
         }
     }
+}
+
+fn style(bounded: bool) -> ProgressStyle {
+    let template = match bounded {
+        true => "{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
+        false => "{spinner} {bytes}, {bytes_per_sec}",
+    };
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 impl Drop for Progress {

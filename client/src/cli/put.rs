@@ -1,7 +1,7 @@
 //! `sealpair put`: upload a file or standard input.
 
 use super::Voice;
-use super::exchange::{Exchange, HttpArgs};
+use super::exchange::{HttpArgs, Requester};
 use super::progress::{Progress, Watched};
 use super::summary::Summary;
 use super::url_arg::UrlArg;
@@ -49,12 +49,12 @@ pub(crate) fn run(args: &PutArgs, voice: Voice) -> Result<Exit, Report> {
     if source.length.is_none_or(|length| length >= ASK_FIRST) {
         headers.push((EXPECT, HeaderValue::from_static("100-continue")));
     }
-    let mut exchange = Exchange::new(&args.http, voice, Method::PUT, url);
-    exchange.headers = headers;
+    let requester = Requester::new(&args.http, voice)?;
     let progress = Progress::new(source.length, voice, false);
     let mut bytes = 0;
     let mut watched = Watched { reader: &mut source, progress: &progress, bytes: &mut bytes };
-    let answer = exchange.submit(SendBody::from_reader(&mut watched));
+    let body = SendBody::from_reader(&mut watched);
+    let answer = requester.submit(&Method::PUT, &url, &headers, body);
     drop(progress);
     // What went wrong here comes back as an error of the transfer; the cause counts.
     if let Some(error) = source.failed {

@@ -1,7 +1,7 @@
 //! `sealpair request`: any method, with content from the command line or a file.
 
 use super::Voice;
-use super::exchange::{Exchange, HttpArgs};
+use super::exchange::{HttpArgs, Requester};
 use super::get::{need_file_for_json, receive};
 use super::output::Output;
 use super::url_arg::UrlArg;
@@ -42,20 +42,20 @@ pub(crate) fn run(args: &RequestArgs, voice: Voice) -> Result<Exit, Report> {
     }
     let url = args.url.parse()?;
     let output = Output::open(args.output.as_deref())?;
-    let mut exchange = Exchange::new(&args.http, voice, args.method.clone(), url);
+    let requester = Requester::new(&args.http, voice)?;
     let answer = match &args.data {
-        None => exchange.fetch()?,
+        None => requester.fetch(&args.method, &url, &[])?,
         Some(data) => {
             let (mut reader, length) = content(data)?;
             let media_type = match length {
                 Some(_) if !data.starts_with('@') => "text/plain; charset=utf-8",
                 _ => "application/octet-stream",
             };
-            exchange.headers.push((CONTENT_TYPE, HeaderValue::from_static(media_type)));
+            let mut headers = vec![(CONTENT_TYPE, HeaderValue::from_static(media_type))];
             if let Some(length) = length {
-                exchange.headers.push((CONTENT_LENGTH, length.into()));
+                headers.push((CONTENT_LENGTH, length.into()));
             }
-            exchange.submit(SendBody::from_reader(&mut reader))?
+            requester.submit(&args.method, &url, &headers, SendBody::from_reader(&mut reader))?
         }
     };
     receive(answer.success()?, output, voice)

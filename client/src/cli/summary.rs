@@ -22,6 +22,8 @@ pub(crate) struct Summary {
     tls: Value,
     tls_line: String,
     began: Instant,
+    /// Fields of the document that only some commands have.
+    more: Map<String, Value>,
 }
 
 impl Summary {
@@ -37,7 +39,18 @@ impl Summary {
             tls: serde_json::to_value(session).unwrap_or_default(),
             tls_line: session.map(ToString::to_string).unwrap_or_default(),
             began: answer.began,
+            more: Map::new(),
         }
+    }
+
+    /// Adds a field to the document.
+    pub(crate) fn add(&mut self, name: &str, value: impl Into<Value>) {
+        self.more.insert(name.to_owned(), value.into());
+    }
+
+    /// The transfer began with an earlier request.
+    pub(crate) fn began(&mut self, began: Instant) {
+        self.began = began;
     }
 
     /// Says it. `bytes` is the content moved in either direction; `file` where it is or was.
@@ -63,7 +76,7 @@ impl Summary {
     }
 
     fn document(&self, bytes: u64, file: Option<&Path>, elapsed: Duration) -> Value {
-        json!({
+        let mut document = json!({
             "schema": "sealpair.response/1",
             "method": self.method.as_str(),
             "url": self.url,
@@ -74,7 +87,11 @@ impl Summary {
             "file": file.map(|path| path.display().to_string()),
             "seconds": elapsed.as_secs_f64(),
             "tls": self.tls,
-        })
+        });
+        if let Value::Object(fields) = &mut document {
+            fields.extend(self.more.clone());
+        }
+        document
     }
 }
 

@@ -118,6 +118,11 @@ pub(crate) struct Defaults {
 }
 
 impl TlsArgs {
+    /// The longest time for all of a command.
+    pub(crate) fn max_time(&self) -> Option<Duration> {
+        self.max_time
+    }
+
     /// An agent that follows no redirects and takes any status for an answer; both are decided above.
     pub(crate) fn agent(&self, towards: Towards, defaults: Defaults) -> Result<Agent, Report> {
         if self.insecure {

@@ -1,43 +1,15 @@
-//! `sealpair get`: content into a file or standard output.
+//! The content of one answer, whatever it is: for `request`, which makes no second attempt.
 
-use super::Voice;
-use super::exchange::{Answer, Exchange, HttpArgs, body_error};
-use super::output::Output;
-use super::progress::Progress;
-use super::summary::Summary;
-use super::url_arg::UrlArg;
-use clap::Args;
+use super::super::Voice;
+use super::super::exchange::{Answer, body_error};
+use super::super::output::Output;
+use super::super::progress::Progress;
+use super::super::summary::Summary;
+use super::download::PIECE;
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
 use std::io::{self, IsTerminal, Read};
-use std::path::{Path, PathBuf};
-use ureq::http::Method;
-
-/// A few records at a time, and a few system calls for a large file.
-const PIECE: usize = 64 << 10;
-
-/// Download: content to FILE or standard output
-#[derive(Debug, Args)]
-pub(crate) struct GetArgs {
-    /// What to download
-    url: UrlArg,
-
-    /// Where to write; the file takes its name only when it is complete [default: standard output]
-    #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
-
-    #[command(flatten)]
-    http: HttpArgs,
-}
-
-pub(crate) fn run(args: &GetArgs, voice: Voice) -> Result<Exit, Report> {
-    need_file_for_json(args.output.as_deref(), voice)?;
-    let url = args.url.parse()?;
-    // Before anything is asked: what cannot be kept need not be sent.
-    let output = Output::open(args.output.as_deref())?;
-    let exchange = Exchange::new(&args.http, voice, Method::GET, url);
-    receive(exchange.fetch()?.success()?, output, voice)
-}
+use std::path::Path;
 
 /// Reads the content of an answer to where it belongs.
 pub(crate) fn receive(answer: Answer, mut output: Output, voice: Voice) -> Result<Exit, Report> {
@@ -79,7 +51,7 @@ pub(crate) fn receive(answer: Answer, mut output: Output, voice: Voice) -> Resul
     drop(progress);
     let name = output.name().to_owned();
     let standard = output.is_standard();
-    output.finish()?;
+    output.finish(None)?;
     // Beside content on standard output, a line is only said when it is asked for.
     let quiet = voice.quiet || (standard && !voice.verbose);
     summary.say(Voice { quiet, ..voice }, bytes, Some(&name))?;

@@ -1,0 +1,106 @@
+//! Whether what came is what was meant: `--sha256`, and the digest fields of RFC 9530.
+//!
+//! Nothing is hashed unless there is something to compare it with.
+
+use sealpair_common::digest::{Hasher, MalformedField, Sha256};
+use sealpair_common::exit::Exit;
+use sealpair_common::report::Report;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use ureq::http::header::CONTENT_ENCODING;
+use ureq::http::{HeaderMap, HeaderName};
+
+/// RFC 9530 section 2.
+pub(crate) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+
+/// How much is read back at once.
+const PIECE: usize = 256 << 10;
+
+/// The SHA-256 in a digest field, with several lines joined (RFC 9110 section 5.3).
+pub(super) fn field(
+    headers: &HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<Sha256>, MalformedField> {
+    let mut value = Vec::new();
+    for line in headers.get_all(name) {
+        if !value.is_empty() {
+            value.extend_from_slice(b", ");
+        }
+        value.extend_from_slice(line.as_bytes());
+    }
+    match value.is_empty() {
+        true => Ok(None),
+        false => Sha256::in_field(value),
+    }
+}
+
+/// The name of a digest field that cannot be read, if one cannot.
+pub(super) fn malformed(headers: &HeaderMap) -> Option<HeaderName> {
+    let names = [super::version::REPR_DIGEST, CONTENT_DIGEST];
+    names.into_iter().find(|name| field(headers, name).is_err())
+}
+
+/// The coding that the content of an answer has although none was asked for.
+pub(super) fn coding(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(CONTENT_ENCODING)?;
+    let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
+    (!text.trim().is_empty() && !text.trim().eq_ignore_ascii_case("identity")).then_some(text)
+}
+
+/// Adds bytes of a file to a hash, up to an offset (exclusive).
+pub(super) fn add_from(hasher: &mut Hasher, file: &File, to: u64) -> io::Result<()> {
+    let mut piece = vec![0; PIECE];
+    while hasher.length() < to {
+        let room = usize::try_from(to - hasher.length()).unwrap_or(PIECE).min(PIECE);
+        file.read_exact_at(&mut piece[..room], hasher.length())?;
+        hasher.update(&piece[..room])?;
+    }
+    Ok(())
+}
+
+/// Compares digests; `whose` says where the expected one is from.
+pub(super) fn compare(found: Sha256, expected: Sha256, whose: &str) -> Result<(), Report> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Report::new(Exit::Digest, "digest-mismatch", "the content is not what it should be")
+        .explain(format!("its SHA-256 is {found}, but {whose} says {expected}"))
+        .remedy("nothing was kept; find out which of the two is right before you try again")
+        .detail("sha256", found.to_string())
+        .detail("expected", expected.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ureq::http::HeaderValue;
+
+    #[test]
+    fn a_digest_may_stand_on_any_line() {
+        let digest = Hasher::new().unwrap().finish().unwrap();
+        let name = CONTENT_DIGEST;
+        let mut headers = HeaderMap::new();
+        assert_eq!(field(&headers, &name), Ok(None));
+        headers.append(&name, HeaderValue::from_static("sha-512=:AAAA:"));
+        headers.append(&name, HeaderValue::from_str(&digest.to_field()).unwrap());
+        assert_eq!(field(&headers, &name), Ok(Some(digest)));
+        assert_eq!(malformed(&headers), None);
+        headers.append(&name, HeaderValue::from_static("sha-256=1"));
+        assert_eq!(malformed(&headers), Some(name));
+    }
+
+    #[test]
+    fn what_is_in_a_file_is_added_from_where_the_hash_is() {
+        use std::io::Write;
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"abc").unwrap();
+        let mut hasher = Hasher::new().unwrap();
+        hasher.update(b"a").unwrap();
+        add_from(&mut hasher, &file, 3).unwrap();
+        assert!(add_from(&mut hasher.clone(), &file, 4).is_err());
+        let mut whole = Hasher::new().unwrap();
+        whole.update(b"abc").unwrap();
+        assert_eq!(hasher.finish().unwrap(), whole.finish().unwrap());
+    }
+}

@@ -1,0 +1,420 @@
+//! `--continue`: the beginning of a file in `FILE.part`, and what it is of in `FILE.part.json`.
+//!
+//! ```text
+//! FILE.part absent             ─▶ made (O_EXCL), empty
+//! state absent, or of another  ─▶ emptied: nothing says what the bytes are
+//! same boot                    ─▶ all bytes are good: the kernel has kept what was written
+//! another boot                 ─▶ the bytes up to the last fsync are good: what came after may be holes
+//! ```
+//!
+//! The state is written before the first byte, and again after each [`CHECKPOINT`] has been synced.
+//! Two processes cannot write one file: the second finds it locked.
+
+use super::super::interrupt;
+use super::super::output::{directory_of, failed, settle};
+use super::version::Version;
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+use rustix::io::Errno;
+use sealpair_common::exit::Exit;
+use sealpair_common::report::Report;
+use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+use tempfile::Builder;
+use url::Url;
+
+/// How much may be lost to a power failure. A sync of less costs more than it saves.
+const CHECKPOINT: u64 = 64 << 20;
+
+/// A state that is longer is none of ours.
+const LONGEST_STATE: u64 = 64 << 10;
+
+/// The format of the state.
+const SCHEMA: &str = "sealpair.partial/1";
+
+/// What is known about the bytes in a partial file.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+struct State {
+    schema: String,
+    /// What was asked for, before redirects.
+    url: String,
+    version: Version,
+    /// So many bytes from the start were on the disk when this was written.
+    synced: u64,
+    /// Which run of the kernel wrote them.
+    boot: String,
+    /// Where ranges came in parallel: those that are complete, first byte and end (exclusive).
+    #[serde(default)]
+    ranges: Vec<(u64, u64)>,
+}
+
+/// A file of which the beginning may be there.
+#[derive(Debug)]
+pub(crate) struct PartialFile {
+    file: File,
+    /// The name it will have.
+    target: PathBuf,
+    path: PathBuf,
+    state_path: PathBuf,
+    url: String,
+    mode: Option<u32>,
+    /// `None` where nothing can be resumed: the bytes are of no use to a later run.
+    state: Option<State>,
+    length: u64,
+    finished: bool,
+}
+
+impl PartialFile {
+    /// Opens or makes the partial file of a target, and locks it.
+    pub(crate) fn open(target: PathBuf, mode: Option<u32>, url: &Url) -> Result<Self, Report> {
+        let path = with_suffix(&target, ".part");
+        let state_path = with_suffix(&target, ".part.json");
+        let file = lock(&path)?;
+        let (url, state, length) = (url.to_string(), None, 0);
+        let mut partial =
+            Self { file, target, path, state_path, url, mode, state, length, finished: false };
+        partial.recover().map_err(|error| failed(&partial.path, &error))?;
+        Ok(partial)
+    }
+
+    /// Keeps what is proved to be good of what is there.
+    fn recover(&mut self) -> io::Result<()> {
+        let there = self.file.metadata()?.len();
+        let state = read_state(&self.state_path).filter(|state| state.url == self.url);
+        let Some(state) = state else {
+            return self.begin_again();
+        };
+        let good = match state.boot == boot() && !state.boot.is_empty() {
+            // A file that ranges came into is as long as the whole from the beginning.
+            true if state.ranges.is_empty() => there,
+            _ => state.synced.min(there),
+        };
+        if good == 0 || state.version.length.is_some_and(|length| good > length) {
+            return self.begin_again();
+        }
+        if state.ranges.is_empty() {
+            self.file.set_len(good)?;
+        }
+        self.file.seek(SeekFrom::Start(good))?;
+        self.length = good;
+        self.state = Some(state);
+        self.note_interruption();
+        Ok(())
+    }
+
+    /// What there is from an earlier attempt: the version, and how many bytes of it.
+    pub(crate) fn resumable(&self) -> Option<(&Version, u64)> {
+        self.state.as_ref().map(|state| (&state.version, self.length))
+    }
+
+    /// Takes note of the version of which bytes will be written. They can only be resumed if it has a
+    /// strong validator.
+    pub(crate) fn note(&mut self, version: &Version) -> Result<(), Report> {
+        if version.validator().is_none() {
+            return Ok(());
+        }
+        let state = State {
+            schema: SCHEMA.to_owned(),
+            url: self.url.clone(),
+            version: version.clone(),
+            synced: self.state.as_ref().map_or(0, |state| state.synced),
+            boot: boot(),
+            ranges: Vec::new(),
+        };
+        self.save(state).map_err(|error| failed(&self.state_path, &error))
+    }
+
+    fn save(&mut self, state: State) -> io::Result<()> {
+        // An interruption waits until there is no temporary file.
+        let mut unfinished = interrupt::unfinished();
+        write_state(&self.state_path, &state)?;
+        self.state = Some(state);
+        unfinished.resumable.insert(self.target.clone());
+        Ok(())
+    }
+
+    fn note_interruption(&self) {
+        interrupt::unfinished().resumable.insert(self.target.clone());
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.length += bytes.len() as u64;
+        let due = |state: &State| self.length - state.synced.min(self.length) >= CHECKPOINT;
+        if let Some(state) = self.state.clone().filter(due) {
+            self.file.sync_data()?;
+            self.save(State { synced: self.length, boot: boot(), ..state })?;
+        }
+        Ok(())
+    }
+
+    /// Forgets everything.
+    pub(crate) fn begin_again(&mut self) -> io::Result<()> {
+        // In this order: a state whose bytes are gone is harmless, bytes with a wrong state are not.
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        self.length = 0;
+        self.state = None;
+        interrupt::unfinished().resumable.remove(&self.target);
+        match fs::remove_file(&self.state_path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn finish(mut self, modified: Option<SystemTime>) -> Result<(), Report> {
+        let saved = self.try_finish(modified);
+        saved.map_err(|error| failed(&self.target, &error))
+    }
+
+    fn try_finish(&mut self, modified: Option<SystemTime>) -> io::Result<()> {
+        if let Some(mode) = self.mode {
+            self.file.set_permissions(Permissions::from_mode(mode))?;
+        }
+        settle(&self.file, modified)?;
+        let mut unfinished = interrupt::unfinished();
+        fs::rename(&self.path, &self.target)?;
+        self.finished = true;
+        unfinished.resumable.remove(&self.target);
+        // A state without a file says nothing. It goes last, or a failure in between would lose the
+        // file's bytes.
+        let _ = fs::remove_file(&self.state_path);
+        Ok(())
+    }
+
+    /// The bytes can never become right.
+    pub(crate) fn discard(mut self) {
+        let _ = self.begin_again();
+    }
+
+    pub(crate) fn name(&self) -> &Path {
+        &self.target
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+impl Drop for PartialFile {
+    fn drop(&mut self) {
+        // Of no use to a later run: as with any download, nothing incomplete stays.
+        if !self.finished && (self.state.is_none() || self.length == 0) {
+            let _ = fs::remove_file(&self.path);
+            let _ = fs::remove_file(&self.state_path);
+        }
+        interrupt::unfinished().resumable.remove(&self.target);
+    }
+}
+
+/// Opens a partial file that nobody else writes, and nobody else can have put there.
+fn lock(path: &Path) -> Result<File, Report> {
+    // Each time around, somebody else has finished in between.
+    for _ in 0..16 {
+        let file = open_own(path).map_err(|error| failed(path, &error))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                let name = path.display().to_string();
+                return Err(Report::new(Exit::LocalIo, "busy", format!("{name} is being written"))
+                    .explain("another download of the same file is under way")
+                    .remedy("wait for it, or give another name with -o")
+                    .detail("file", name));
+            }
+            Err(error) => return Err(failed(path, &error.into())),
+        }
+        // It may have got its name, or gone, before it was locked.
+        let same = fs::symlink_metadata(path).ok().zip(file.metadata().ok());
+        if same.is_some_and(|(there, here)| (there.dev(), there.ino()) == (here.dev(), here.ino()))
+        {
+            return Ok(file);
+        }
+    }
+    let message = format!("{} comes and goes", path.display());
+    Err(Report::new(Exit::LocalIo, "busy", message).remedy("give another name with -o"))
+}
+
+fn open_own(path: &Path) -> io::Result<File> {
+    // As for any new file: what the umask leaves.
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let new = flags | OFlags::CREATE | OFlags::EXCL;
+    let file: File = match open(path, new, Mode::from_raw_mode(0o666)) {
+        Ok(file) => return Ok(file.into()),
+        Err(Errno::EXIST) => open(path, flags, Mode::empty())?.into(),
+        Err(error) => return Err(error.into()),
+    };
+    let metadata = file.metadata()?;
+    let refused = |why| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    if !metadata.is_file() {
+        return refused("it is there, and no regular file");
+    }
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return refused("it is there, and somebody else's");
+    }
+    if metadata.nlink() != 1 {
+        return refused("it is there, and has other names");
+    }
+    Ok(file)
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
+}
+
+/// Which run of the kernel this is; empty where that cannot be told.
+fn boot() -> String {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
+}
+
+/// The state, if there is one that can be relied on.
+fn read_state(path: &Path) -> Option<State> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file: File = open(path, flags, Mode::empty()).ok()?.into();
+    let metadata = file.metadata().ok()?;
+    if !metadata.is_file() || metadata.uid() != rustix::process::geteuid().as_raw() {
+        return None;
+    }
+    let mut text = String::new();
+    file.take(LONGEST_STATE).read_to_string(&mut text).ok()?;
+    let state: State = serde_json::from_str(&text).ok()?;
+    (state.schema == SCHEMA && state.version.validator().is_some()).then_some(state)
+}
+
+/// Replaces the state as a whole.
+fn write_state(path: &Path, state: &State) -> io::Result<()> {
+    // URLs may have secrets in them: for the owner only, which is what tempfile makes.
+    let mut temporary =
+        Builder::new().prefix(".sealpair-state-").tempfile_in(directory_of(path))?;
+    let text = serde_json::to_string_pretty(state)?;
+    temporary.write_all(text.as_bytes())?;
+    temporary.as_file().sync_all()?;
+    temporary.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tempfile::TempDir;
+
+    fn url() -> Url {
+        Url::parse("https://h/a").unwrap()
+    }
+
+    fn version(length: u64) -> Version {
+        Version { etag: Some("\"v\"".to_owned()), length: Some(length), ..Version::default() }
+    }
+
+    fn open(folder: &TempDir) -> Result<PartialFile, Report> {
+        PartialFile::open(folder.path().join("f"), None, &url())
+    }
+
+    /// A folder with six bytes of ten from an earlier run.
+    fn six_of_ten() -> TempDir {
+        let folder = TempDir::new().unwrap();
+        let mut partial = open(&folder).unwrap();
+        partial.note(&version(10)).unwrap();
+        partial.write(b"sixsix").unwrap();
+        drop(partial);
+        folder
+    }
+
+    fn edit_state(folder: &TempDir, edit: impl Fn(&mut State)) {
+        let path = folder.path().join("f.part.json");
+        let mut state = read_state(&path).unwrap();
+        edit(&mut state);
+        write_state(&path, &state).unwrap();
+    }
+
+    fn there(folder: &TempDir) -> Option<u64> {
+        open(folder).unwrap().resumable().map(|(_, length)| length)
+    }
+
+    #[test]
+    fn what_one_run_left_the_next_goes_on_with() {
+        let folder = six_of_ten();
+        let mut partial = open(&folder).unwrap();
+        assert_eq!(partial.resumable(), Some((&version(10), 6)));
+        partial.write(b"four").unwrap();
+        partial.finish(None).unwrap();
+        let names: Vec<_> =
+            fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["f"]);
+        assert_eq!(fs::read(folder.path().join("f")).unwrap(), b"sixsixfour");
+    }
+
+    #[test]
+    fn bytes_of_which_nothing_is_known_are_not_used() {
+        let folder = six_of_ten();
+        fs::remove_file(folder.path().join("f.part.json")).unwrap();
+        assert_eq!(there(&folder), None);
+
+        let folder = six_of_ten();
+        fs::write(folder.path().join("f.part.json"), "{\"schema\":").unwrap();
+        assert_eq!(there(&folder), None);
+
+        let edits: [fn(&mut State); 4] = [
+            |state| state.url = "https://h/b".to_owned(),
+            |state| state.schema = "sealpair.partial/2".to_owned(),
+            |state| state.version.length = Some(5),
+            |state| state.version.etag = None,
+        ];
+        for edit in edits {
+            let folder = six_of_ten();
+            edit_state(&folder, edit);
+            assert_eq!(there(&folder), None);
+            assert!(!folder.path().join("f.part").exists());
+        }
+    }
+
+    #[test]
+    fn after_a_power_failure_only_what_was_synced_counts() {
+        let folder = six_of_ten();
+        edit_state(&folder, |state| (state.boot, state.synced) = ("another".to_owned(), 4));
+        assert_eq!(there(&folder), Some(4));
+        let folder = six_of_ten();
+        edit_state(&folder, |state| state.boot = "another".to_owned());
+        assert_eq!(there(&folder), None);
+    }
+
+    #[test]
+    fn two_cannot_write_one_file() {
+        let folder = six_of_ten();
+        let first = open(&folder).unwrap();
+        assert_eq!(open(&folder).unwrap_err().kind(), "busy");
+        drop(first);
+        assert_eq!(there(&folder), Some(6));
+    }
+
+    #[test]
+    fn what_somebody_else_may_have_put_there_is_not_touched() {
+        let folder = six_of_ten();
+        let (part, other) = (folder.path().join("f.part"), folder.path().join("other"));
+        fs::hard_link(&part, &other).unwrap();
+        assert_eq!(open(&folder).unwrap_err().exit(), Exit::LocalIo);
+        fs::remove_file(&part).unwrap();
+        std::os::unix::fs::symlink(&other, &part).unwrap();
+        assert_eq!(open(&folder).unwrap_err().exit(), Exit::LocalIo);
+        fs::remove_file(&part).unwrap();
+        fs::create_dir(&part).unwrap();
+        assert_eq!(open(&folder).unwrap_err().exit(), Exit::LocalIo);
+        assert_eq!(fs::read(other).unwrap(), b"sixsix");
+    }
+
+    #[test]
+    fn without_a_strong_validator_nothing_stays() {
+        let folder = TempDir::new().unwrap();
+        let mut partial = open(&folder).unwrap();
+        partial.note(&Version { length: Some(10), ..Version::default() }).unwrap();
+        partial.write(b"six").unwrap();
+        drop(partial);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+    }
+}
