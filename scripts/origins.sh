@@ -66,6 +66,8 @@ server.port = $1
 server.errorlog = "$2/error"
 server.upload-dirs = ("$2")
 index-file.names = ("index.html")
+# What has no type has no validator either.
+mimetype.assign = ("" => "application/octet-stream")
 ssl.engine = "enable"
 ssl.pemfile = "$work/server.pem"
 ssl.privkey = "$work/server.key"
