@@ -79,6 +79,14 @@ pub(crate) struct Requester<'a> {
     redirected: OnceLock<Agent>,
 }
 
+/// Which of the requests of a resumable upload it is.
+pub(crate) enum UploadRequest<'u> {
+    /// The one that makes an upload for this target: all fields of the user's are about it.
+    Create(&'u Url),
+    /// One to the upload's own place, which takes only the fields that may say who is asking.
+    Existing { target: &'u Url, place: &'u Url },
+}
+
 /// An answer whose content has not been read yet.
 pub(crate) struct Answer {
     pub(crate) method: Method,
@@ -156,6 +164,38 @@ impl<'a> Requester<'a> {
         Ok(Answer { method, url, redirects, response, began, conditional })
     }
 
+    /// Sends one of the requests that make up a resumable upload. The place of the upload is a secret: it
+    /// is not shown, and in the answer `target` stands instead.
+    pub(crate) fn upload(
+        &self,
+        method: &Method,
+        to: &UploadRequest<'_>,
+        headers: &[(HeaderName, HeaderValue)],
+        body: SendBody<'_>,
+    ) -> Result<Answer, Report> {
+        let began = Instant::now();
+        let fields = match to {
+            UploadRequest::Create(_) => self.fields(headers),
+            UploadRequest::Existing { .. } => {
+                let mut fields = self.fields.clone();
+                fields.retain_who_asks();
+                headers.iter().for_each(|(name, value)| drop(fields.insert(name, value.clone())));
+                fields
+            }
+        };
+        let (UploadRequest::Create(target) | UploadRequest::Existing { target, .. }) = to;
+        let place = match to {
+            UploadRequest::Create(target) => target,
+            UploadRequest::Existing { place, .. } => place,
+        };
+        let response = self.run(&self.named, method, place, &fields, body)?;
+        if self.voice.verbose {
+            show_head(&response, Some(&LOCATION));
+        }
+        let (method, url) = (method.clone(), (*target).clone());
+        Ok(Answer { method, url, redirects: Vec::new(), response, began, conditional: false })
+    }
+
     fn redirected(&self) -> Result<&Agent, Report> {
         if self.redirected.get().is_none() {
             let agent = self.args.tls.agent(Towards::Redirected, defaults(self.args))?;
@@ -166,6 +206,21 @@ impl<'a> Requester<'a> {
     }
 
     fn call(
+        &self,
+        agent: &Agent,
+        method: &Method,
+        url: &Url,
+        fields: &HeaderMap,
+        body: SendBody<'_>,
+    ) -> Result<Response<Body>, Report> {
+        let response = self.run(agent, method, url, fields, body)?;
+        if self.voice.verbose {
+            show_head(&response, None);
+        }
+        Ok(response)
+    }
+
+    fn run(
         &self,
         agent: &Agent,
         method: &Method,
@@ -190,11 +245,7 @@ impl<'a> Requester<'a> {
             None => request,
             Some(_) => agent.configure_request(request).timeout_global(left).build(),
         };
-        let response = agent.run(request).map_err(|error| report(&error, Phase::Request))?;
-        if self.voice.verbose {
-            show_head(&response);
-        }
-        Ok(response)
+        agent.run(request).map_err(|error| report(&error, Phase::Request))
     }
 
     /// The fields of a request: the user's, and those of `headers` that the user has not set.
@@ -326,9 +377,30 @@ fn is_conditional(fields: &HeaderMap) -> bool {
 
 trait RetainOnly {
     fn retain_only(&mut self, names: &[HeaderName]);
+
+    /// Leaves what may say who is asking, and nothing about the content or a condition.
+    fn retain_who_asks(&mut self);
 }
 
 impl RetainOnly for HeaderMap {
+    fn retain_who_asks(&mut self) {
+        let of_content = |name: &HeaderName| {
+            let name = name.as_str();
+            ["content-", "if-", "upload-", "want-"].iter().any(|start| name.starts_with(start))
+                || matches!(name, "accept" | "expect" | "range" | "repr-digest")
+        };
+        let others: Vec<_> = self.keys().filter(|name| of_content(name)).cloned().collect();
+        for name in others {
+            self.remove(name);
+        }
+        // `Name:` leaves a field out.
+        let empty = self.iter().filter(|(_, value)| value.is_empty());
+        let empty: Vec<HeaderName> = empty.map(|(name, _)| name.clone()).collect();
+        for name in empty {
+            self.remove(name);
+        }
+    }
+
     fn retain_only(&mut self, names: &[HeaderName]) {
         let others: Vec<_> = self.keys().filter(|name| !names.contains(name)).cloned().collect();
         for name in others {
@@ -398,7 +470,7 @@ fn one_line(text: &str) -> String {
     }
 }
 
-fn show_head(response: &Response<Body>) {
+fn show_head(response: &Response<Body>, secret: Option<&HeaderName>) {
     let mut text = String::new();
     // Writing to a String cannot fail.
     if let Some(session) = session(response) {
@@ -425,7 +497,10 @@ fn show_head(response: &Response<Body>) {
     }
     let _ = writeln!(text, "< {}", response.status());
     for (name, value) in response.headers() {
-        let value = String::from_utf8_lossy(value.as_bytes());
+        let value = match secret == Some(name) {
+            true => "(not shown: who knows it can write there)".into(),
+            false => String::from_utf8_lossy(value.as_bytes()),
+        };
         let _ = writeln!(text, "< {name}: {}", Escaped(&value));
     }
     // A courtesy: nobody may be reading.

@@ -2,10 +2,12 @@
 
 mod nginx;
 mod openssl_server;
+mod script;
 mod scripted;
 
 pub use nginx::Nginx;
 pub use openssl_server::OpensslServer;
+pub use script::{Act, Asked, Script};
 pub use scripted::{Ending, ScriptedServer, read_head};
 
 use crate::program::{Ended, Run};
