@@ -6,6 +6,7 @@ use super::interrupt;
 use rustix::fs::{Access, access};
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
+use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Seek, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -25,6 +26,8 @@ pub(crate) enum Output {
         noted: Noted,
         /// The name it will have, with symbolic links followed.
         target: PathBuf,
+        /// It must be a new one.
+        fresh: bool,
     },
     /// A device, FIFO, terminal or descriptor, such as standard output: written through, never
     /// replaced.
@@ -43,6 +46,9 @@ const STANDARD: &str = "-";
 
 /// The prefix of temporary files' names.
 const TEMPORARY: &str = ".sealpair-download-";
+
+/// Stands for the name of a file that has none yet.
+const UNNAMED: &str = "";
 
 /// Where a name leads.
 pub(super) enum Place {
@@ -69,7 +75,7 @@ impl Output {
         let path = path.unwrap_or_else(|| Path::new(STANDARD));
         let open = || match place(path)? {
             Place::Through(file) => Ok(Self::Through { file, path: path.to_owned() }),
-            Place::File { target, mode } => Self::temporary(target, mode),
+            Place::File { target, mode } => Self::temporary(target, mode, false),
         };
         open().map_err(|error| failed(path, &error))
     }
@@ -87,7 +93,26 @@ impl Output {
         }
     }
 
-    fn temporary(target: PathBuf, mode: Option<u32>) -> io::Result<Self> {
+    /// A new file in the current folder, whose name the answer will tell.
+    pub(crate) fn unnamed() -> Result<Self, Report> {
+        let here = Path::new(UNNAMED);
+        Self::temporary(here.to_owned(), None, true).map_err(|error| failed(Path::new("."), &error))
+    }
+
+    /// Gives the name that a file will have which has none yet. What is there is not replaced.
+    pub(crate) fn name_it(&mut self, name: Option<OsString>) -> Result<(), Report> {
+        let Self::File { target, fresh: true, .. } = self else { return Ok(()) };
+        if target != Path::new(UNNAMED) {
+            return Ok(());
+        }
+        *target = name.ok_or_else(no_name)?.into();
+        match fs::symlink_metadata(&target) {
+            Ok(_) => Err(exists(target)),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn temporary(target: PathBuf, mode: Option<u32>, fresh: bool) -> io::Result<Self> {
         // A signal that comes now waits until the file is noted.
         let mut unfinished = interrupt::unfinished();
         let temporary = Builder::new()
@@ -103,21 +128,28 @@ impl Output {
         if let Some(mode) = mode {
             temporary.as_file().set_permissions(Permissions::from_mode(mode))?;
         }
-        Ok(Self::File { temporary, noted, target })
+        Ok(Self::File { temporary, noted, target, fresh })
     }
 
     /// The content is complete: it gets its name, and the time of its last modification where that is
     /// known.
     pub(crate) fn finish(self, modified: Option<SystemTime>) -> Result<(), Report> {
         match self {
-            Self::File { temporary, noted, target } => {
+            Self::File { temporary, noted, target, fresh } => {
                 let saved = settle(temporary.as_file(), modified).and_then(|()| {
                     let mut unfinished = interrupt::unfinished();
                     unfinished.temporary.remove(temporary.path());
-                    temporary.persist(&target).map(drop).map_err(|error| error.error)
+                    let persisted = match fresh {
+                        true => temporary.persist_noclobber(&target),
+                        false => temporary.persist(&target),
+                    };
+                    persisted.map(drop).map_err(|error| error.error)
                 });
                 drop(noted);
-                saved.map_err(|error| failed(&target, &error))
+                saved.map_err(|error| match error.kind() {
+                    io::ErrorKind::AlreadyExists => exists(&target),
+                    _ => failed(&target, &error),
+                })
             }
             Self::Through { mut file, path } => file.flush().map_err(|error| failed(&path, &error)),
             Self::Partial(file) => file.finish(modified),
@@ -281,6 +313,22 @@ fn name_of(path: &Path) -> String {
         true => "standard output".to_owned(),
         false => path.display().to_string(),
     }
+}
+
+/// Nobody has a name to offer.
+pub(super) fn no_name() -> Report {
+    Report::new(Exit::Usage, "no-name", "the download has no name")
+        .explain("neither the server nor the end of the URL has one to offer")
+        .remedy("give it one with -o")
+}
+
+/// What is there was not meant.
+pub(super) fn exists(path: &Path) -> Report {
+    let name = path.display().to_string();
+    Report::new(Exit::LocalIo, "exists", format!("{name} is there already"))
+        .explain("a name that the server or the URL chooses replaces nothing")
+        .remedy("move it away, or give a name with -o")
+        .detail("file", name)
 }
 
 /// A failure to write to a place.

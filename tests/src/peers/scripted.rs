@@ -11,7 +11,7 @@ use openssl::ssl::{
 };
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 
@@ -79,6 +79,36 @@ impl ScriptedServer {
         Self::run(move |tcp, shared| {
             let Ok(mut stream) = acceptor.accept(tcp) else { return };
             while shared.note(read_head(&mut stream)) && stream.write_all(&answer).is_ok() {
+                match ending {
+                    Ending::Repeat => continue,
+                    Ending::Close => {
+                        let _ = stream.shutdown();
+                    }
+                    Ending::Cut => {}
+                    Ending::Reset => return reset(stream.get_ref()),
+                    Ending::Hold => return shared.hold(),
+                }
+                return drain(stream.get_mut());
+            }
+        })
+    }
+
+    /// Answers each request as the script says: it gets the number of the request, from zero and counted
+    /// over all connections, and its head, and tells what to send and what to do then.
+    pub fn playing(
+        credentials: &Credentials,
+        script: impl Fn(usize, &str) -> (Vec<u8>, Ending) + Send + Sync + 'static,
+    ) -> Self {
+        let acceptor = acceptor(credentials);
+        let played = AtomicUsize::new(0);
+        Self::run(move |tcp, shared| {
+            let Ok(mut stream) = acceptor.accept(tcp) else { return };
+            while let Some(head) = read_head(&mut stream) {
+                shared.note(Some(head.clone()));
+                let (answer, ending) = script(played.fetch_add(1, Ordering::SeqCst), &head);
+                if stream.write_all(&answer).is_err() {
+                    return;
+                }
                 match ending {
                     Ending::Repeat => continue,
                     Ending::Close => {
@@ -199,7 +229,8 @@ impl ScriptedServer {
         self.shared.state.lock().unwrap().failures.clone()
     }
 
-    /// The heads of the requests that [`answering`](Self::answering) has read.
+    /// The heads of the requests that [`answering`](Self::answering) and [`playing`](Self::playing) have
+    /// read.
     pub fn requests(&self) -> Vec<String> {
         self.shared.state.lock().unwrap().requests.clone()
     }

@@ -17,6 +17,7 @@ use super::super::progress::Progress;
 use super::super::retry::Retries;
 use super::super::summary::Summary;
 use super::integrity::{CONTENT_DIGEST, add_from, coding, compare, field, malformed};
+use super::names::name_for;
 use super::version::{Verdict, Version, judge};
 use sealpair_common::digest::{Hasher, Sha256};
 use sealpair_common::escape::Escaped;
@@ -24,6 +25,7 @@ use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
 use sealpair_common::units::Size;
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
 use ureq::http::header::{CONTENT_LENGTH, IF_RANGE, RANGE};
 use ureq::http::{HeaderName, HeaderValue, Method};
@@ -58,6 +60,8 @@ pub(crate) struct Downloaded {
     pub(crate) summary: Summary,
     /// How much content came, in all attempts.
     pub(crate) bytes: u64,
+    /// Where it is, if something was written.
+    pub(crate) name: Option<PathBuf>,
 }
 
 impl Downloader<'_> {
@@ -253,6 +257,7 @@ impl Download<'_> {
             self.say(&format!("the content is kept as it came, encoded as {coding}"));
         }
         self.refuse_too_much(length.unwrap_or(0))?;
+        self.output.name_it(name_for(self.url, headers))?;
         if let Output::Partial(partial) = &mut self.output {
             partial.note(&version)?;
         }
@@ -411,7 +416,7 @@ impl Download<'_> {
         summary.add("retries", retries.used());
         if not_modified {
             // What the user has is good: nothing is written.
-            return Ok(Downloaded { summary, bytes: 0 });
+            return Ok(Downloaded { summary, bytes: 0, name: None });
         }
         match self.check() {
             Ok(None) => {}
@@ -424,8 +429,9 @@ impl Download<'_> {
         // A time to come is a wrong clock (RFC 9110 section 8.8.2.1).
         let modified = modified
             .filter(|modified| self.shared.wishes.keep_time && *modified <= SystemTime::now());
+        let name = Some(self.output.name().to_owned());
         self.output.finish(modified)?;
-        Ok(Downloaded { summary, bytes: self.bytes })
+        Ok(Downloaded { summary, bytes: self.bytes, name })
     }
 
     /// Leaves behind only what can become right.

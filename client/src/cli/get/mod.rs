@@ -9,7 +9,9 @@
 
 mod download;
 mod integrity;
+mod names;
 mod part;
+mod present;
 mod receive;
 mod version;
 
@@ -19,17 +21,21 @@ pub(crate) use receive::{need_file_for_json, receive};
 
 use super::Voice;
 use super::exchange::{HttpArgs, Requester};
-use super::output::Output;
+use super::output::{Output, exists, no_name};
 use super::progress::Progress;
+use super::summary::Summary;
 use super::transfer_args::TransferArgs;
 use super::url_arg::UrlArg;
 use clap::Args;
+use names::name_in;
+use present::present;
 use sealpair_common::digest::Sha256;
+use sealpair_common::escape::Escaped;
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
 use sealpair_common::units::parse_size;
-use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use ureq::http::HeaderName;
 use ureq::http::header::{IF_RANGE, RANGE};
 
@@ -42,6 +48,11 @@ pub(crate) struct GetArgs {
     /// Where to write; the file takes its name only when it is complete [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+
+    /// Write to a new file in the current folder, named by the server (Content-Disposition) or as the
+    /// end of the URL
+    #[arg(short = 'O', long, conflicts_with = "output")]
+    remote_name: bool,
 
     /// Keep what came of an interrupted download in FILE.part, and go on from there the next time
     #[arg(short, long = "continue")]
@@ -67,30 +78,55 @@ pub(crate) struct GetArgs {
 }
 
 pub(crate) fn run(args: &GetArgs, voice: Voice) -> Result<Exit, Report> {
-    need_file_for_json(args.output.as_deref(), voice)?;
-    let url = args.url.parse()?;
-    // Before anything is asked: what cannot be kept need not be sent.
-    let output = match args.resume {
-        true => Output::resume(args.output.as_deref(), &url)?,
-        false => Output::open(args.output.as_deref())?,
-    };
-    let requester = Requester::new(&args.http, voice)?;
-    if args.resume {
-        refuse_given(&requester, "--continue", &[RANGE, IF_RANGE])?;
+    if !args.remote_name {
+        need_file_for_json(args.output.as_deref(), voice)?;
     }
+    let url = args.url.parse()?;
+    let requester = Requester::new(&args.http, voice)?;
     let wishes = Wishes { max_size: args.max_size, sha256: args.sha256, keep_time: !args.no_mtime };
+    // Before anything is asked for: what cannot be kept need not be sent.
+    let output = match args.resume {
+        false if args.remote_name => Output::unnamed()?,
+        false => Output::open(args.output.as_deref())?,
+        true => {
+            refuse_given(&requester, "--continue", &[RANGE, IF_RANGE])?;
+            let named = match args.remote_name {
+                // What the server would call it is known only when it is too late.
+                true => Some(name_in(&url).map(PathBuf::from).ok_or_else(no_name)?),
+                false => args.output.clone(),
+            };
+            if let Some(path) = &named
+                && let Some(summary) = present(&requester, &url, path, &wishes)
+            {
+                return already_there(summary, path, voice);
+            }
+            match named.as_deref().filter(|path| args.remote_name && path.exists()) {
+                Some(path) => return Err(exists(path)),
+                None => Output::resume(named.as_deref(), &url)?,
+            }
+        }
+    };
     let pace = args.transfer.pace();
     let downloader = Downloader { requester: &requester, pace: &pace, wishes: &wishes, voice };
-    let name = output.name().to_owned();
     let standard = output.is_standard();
     let progress = Progress::new(None, voice, standard && io::stdout().is_terminal());
     let retries = args.transfer.retries(voice);
     let done = downloader.download(&url, output, retries, &progress)?;
     drop(progress);
-    let Downloaded { summary, bytes } = done;
+    let Downloaded { summary, bytes, name } = done;
     // Beside content on standard output, a line is only said when it is asked for.
     let quiet = voice.quiet || (standard && !voice.verbose);
-    summary.say(Voice { quiet, ..voice }, bytes, Some(&name))?;
+    summary.say(Voice { quiet, ..voice }, bytes, name.as_deref())?;
+    Ok(Exit::Done)
+}
+
+fn already_there(summary: Summary, path: &Path, voice: Voice) -> Result<Exit, Report> {
+    if !voice.quiet {
+        let name = path.display().to_string();
+        // A courtesy: nobody may be reading.
+        let _ = writeln!(io::stderr(), "sealpair: {} is complete already", Escaped(&name));
+    }
+    summary.say(Voice { quiet: true, ..voice }, 0, Some(path))?;
     Ok(Exit::Done)
 }
 

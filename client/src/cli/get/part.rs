@@ -71,7 +71,7 @@ pub(crate) struct PartialFile {
 impl PartialFile {
     /// Opens or makes the partial file of a target, and locks it.
     pub(crate) fn open(target: PathBuf, mode: Option<u32>, url: &Url) -> Result<Self, Report> {
-        let path = with_suffix(&target, ".part");
+        let path = part_path(&target);
         let state_path = with_suffix(&target, ".part.json");
         let file = lock(&path)?;
         let (url, state, length) = (url.to_string(), None, 0);
@@ -158,11 +158,16 @@ impl PartialFile {
         self.file.set_len(0)?;
         self.file.rewind()?;
         self.length = 0;
-        self.state = None;
+        let synced = self.state.take().is_some_and(|state| state.synced > 0);
         interrupt::unfinished().resumable.remove(&self.target);
         match fs::remove_file(&self.state_path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        match synced {
+            // After a power failure the state must not come back and vouch for other bytes.
+            true => File::open(directory_of(&self.target))?.sync_all(),
+            false => Ok(()),
         }
     }
 
@@ -259,6 +264,11 @@ fn open_own(path: &Path) -> io::Result<File> {
         return refused("it is there, and has other names");
     }
     Ok(file)
+}
+
+/// The name of a file's beginning.
+pub(super) fn part_path(target: &Path) -> PathBuf {
+    with_suffix(target, ".part")
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
