@@ -54,6 +54,7 @@ pub mod management;
 mod message;
 pub mod metrics;
 mod observe;
+mod open_file;
 mod poller;
 mod prepared;
 mod roster;
@@ -65,5 +66,6 @@ mod workers;
 
 pub use handler::Handler;
 pub use limits::Limits;
-pub use message::{Body, BodyError, ConnectionInfo, Request, RequestBody, Response};
+pub use message::{Body, BodyError, ConnectionInfo, FilePart, Request, RequestBody, Response};
+pub use open_file::OpenFile;
 pub use server::{Server, ServerHandle, listen, listen_with};

@@ -5,13 +5,13 @@
 //! body of a response is sent after the handler has returned.
 
 use crate::http::head::RequestHead;
+use crate::open_file::OpenFile;
 use crate::prepared::{Fields, PreparedFields};
 use ::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use ::http::{HeaderMap, Method, StatusCode};
 use sealpair_common::tls::TlsSession;
 use std::borrow::Cow;
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -307,15 +307,26 @@ pub enum Body {
     Empty,
     /// Content in memory.
     Bytes(Cow<'static, [u8]>),
-    /// `length` bytes of a file from `offset` on. A file that turns out shorter ends the connection:
-    /// the client must not take what came for the whole.
+    /// `length` bytes of a file from `offset` on. A file that turns out shorter, or that is not what it
+    /// was when it was opened, ends the connection before the last bytes: the client must not take what
+    /// came for the whole.
     File {
-        /// The open file. It is read at offsets: its position does not matter, and others may read it.
-        file: Arc<File>,
+        /// The open file.
+        file: Arc<OpenFile>,
         /// Where to begin, in bytes.
         offset: u64,
         /// How many bytes.
         length: u64,
+    },
+    /// Parts of a file, each behind some bytes of its own, as in `multipart/byteranges`. Every part ends
+    /// as a whole file does.
+    FileParts {
+        /// The open file.
+        file: Arc<OpenFile>,
+        /// The parts, in their order.
+        parts: Vec<FilePart>,
+        /// What follows the last of them.
+        end: Vec<u8>,
     },
     /// Whatever the reader yields, `length` bytes where that is known; chunked otherwise.
     Stream {
@@ -326,6 +337,17 @@ pub enum Body {
     },
 }
 
+/// A part of a file in a response.
+#[derive(Clone, Debug)]
+pub struct FilePart {
+    /// What stands before it.
+    pub head: Vec<u8>,
+    /// Where it begins in the file, in bytes.
+    pub offset: u64,
+    /// How many bytes it has.
+    pub length: u64,
+}
+
 impl Body {
     /// The length in bytes; `None` when it is known only at the end.
     pub fn length(&self) -> Option<u64> {
@@ -333,6 +355,13 @@ impl Body {
             Self::Empty => Some(0),
             Self::Bytes(bytes) => Some(bytes.len() as u64),
             Self::File { length, .. } => Some(*length),
+            Self::FileParts { parts, end, .. } => {
+                let parts =
+                    parts.iter().map(|part| part.length.checked_add(part.head.len() as u64));
+                parts
+                    .chain([Some(end.len() as u64)])
+                    .try_fold(0, |sum: u64, part| sum.checked_add(part?))
+            }
             Self::Stream { length, .. } => *length,
         }
     }
@@ -344,6 +373,7 @@ impl fmt::Debug for Body {
             Self::Empty => "Empty",
             Self::Bytes(_) => "Bytes",
             Self::File { .. } => "File",
+            Self::FileParts { .. } => "FileParts",
             Self::Stream { .. } => "Stream",
         };
         f.debug_struct(name).field("length", &self.length()).finish_non_exhaustive()

@@ -19,6 +19,11 @@ impl PreparedFields {
         write_fields(&mut lines, &map);
         Arc::new(Self { map, lines })
     }
+
+    /// The fields themselves.
+    pub(crate) fn map(&self) -> &HeaderMap {
+        &self.map
+    }
 }
 
 /// The fields of a response.

@@ -2,18 +2,15 @@
 
 use crate::http::Framing;
 use crate::http::response::{ChunkedEncoder, begin_head, end_head, framing, has_content};
-use crate::message::{Body, Response};
-use crate::workers::step_aside;
+use crate::message::{Body, FilePart, Response};
+use crate::open_file::OpenFile;
 use ::http::{Method, Version};
-use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use sealpair_common::memory::{self, Spare};
 use sealpair_common::tls::TlsStream;
 use std::cell::{Cell, RefCell};
-use std::fs::File;
-use std::io::{self, IoSliceMut, Read, Write};
+use std::io::{self, Read, Write};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A body up to this size goes out together with its head: one TLS record (RFC 8446 section 5.1 allows
@@ -85,7 +82,11 @@ pub(crate) fn send(stream: &mut TlsStream, answers: &Answers<'_>, response: Resp
             written.inspect(|()| sent.bytes = bytes.len() as u64)
         }
         Body::File { file, offset, length } => {
-            send_file(stream, &mut out, &FilePart { file, offset, length }, &mut sent.bytes)
+            let part = offset..offset.saturating_add(length);
+            send_file(stream, &mut out, &file, part, &mut sent.bytes)
+        }
+        Body::FileParts { file, parts, end } => {
+            send_parts(stream, &out, &file, &parts, &end, &mut sent.bytes)
         }
         Body::Stream { reader, .. } => send_stream(stream, &out, reader, framing, &mut sent.bytes),
     };
@@ -100,34 +101,52 @@ pub(crate) fn send(stream: &mut TlsStream, answers: &Answers<'_>, response: Resp
     sent
 }
 
-struct FilePart {
-    file: Arc<File>,
-    offset: u64,
-    length: u64,
-}
-
+/// Sends a part of a file, a small one together with the head.
 fn send_file(
     stream: &mut TlsStream,
     out: &mut Vec<u8>,
-    part: &FilePart,
+    file: &OpenFile,
+    part: Range<u64>,
     sent: &mut u64,
 ) -> io::Result<()> {
-    let head = out.len();
-    if part.length <= SMALL {
-        // At most SMALL, so it fits.
-        out.resize(head + part.length as usize, 0);
-        read_small(&part.file, &mut out[head..], part.offset)?;
+    let length = part.end.saturating_sub(part.start);
+    if length > SMALL {
         stream.write_all(out)?;
-        *sent = part.length;
-        return Ok(());
+        return send_bytes(stream, file, part, &mut vec![0; PIECE], sent);
+    }
+    let head = out.len();
+    // At most SMALL, so it fits.
+    out.resize(head + length as usize, 0);
+    file.read_small(&mut out[head..], part.start)?;
+    if !file.is_unchanged()? {
+        return Err(changed());
     }
     stream.write_all(out)?;
-    let mut piece = vec![0; PIECE];
-    while *sent < part.length {
-        let room = (part.length - *sent).min(PIECE as u64) as usize;
-        let count = part.file.read_at(&mut piece[..room], part.offset + *sent)?;
-        if count == 0 {
-            return Err(shorter(part.length));
+    *sent = length;
+    Ok(())
+}
+
+/// Sends the bytes of a part of a file. The last piece leaves only if all that was read is of the version that
+/// the head of the response speaks of.
+fn send_bytes(
+    stream: &mut TlsStream,
+    file: &OpenFile,
+    part: Range<u64>,
+    piece: &mut [u8],
+    sent: &mut u64,
+) -> io::Result<()> {
+    let mut at = part.start;
+    while at < part.end {
+        let room = usize::try_from(part.end - at).unwrap_or(usize::MAX).min(piece.len());
+        let count = match file.file().read_at(&mut piece[..room], at) {
+            Ok(0) => return Err(shorter(part.end - part.start)),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        at += count as u64;
+        if at >= part.end && !file.is_unchanged()? {
+            return Err(changed());
         }
         stream.write_all(&piece[..count])?;
         *sent += count as u64;
@@ -135,23 +154,25 @@ fn send_file(
     Ok(())
 }
 
-/// Reads a small part of a file: at once where the system has it in its cache. Where it has not, the thread
-/// steps aside before it waits for the disk.
-fn read_small(file: &File, buf: &mut [u8], offset: u64) -> io::Result<()> {
-    /// Set where the file system does not say whether a read would wait.
-    static UNKNOWN: AtomicBool = AtomicBool::new(false);
-    if !UNKNOWN.load(Ordering::Relaxed) {
-        let flags = ReadWriteFlags::NOWAIT;
-        match preadv2(file, &mut [IoSliceMut::new(buf)], offset, flags) {
-            Ok(count) if count == buf.len() => return Ok(()),
-            Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => UNKNOWN.store(true, Ordering::Relaxed),
-            Err(error) => return Err(error.into()),
-        }
-        // Where no other thread can be made, everybody waits for the disk.
-        let _ = step_aside();
+/// Sends parts of a file, each behind its own head.
+fn send_parts(
+    stream: &mut TlsStream,
+    out: &[u8],
+    file: &OpenFile,
+    parts: &[FilePart],
+    end: &[u8],
+    sent: &mut u64,
+) -> io::Result<()> {
+    stream.write_all(out)?;
+    let mut piece = vec![0; PIECE];
+    for FilePart { head, offset, length } in parts {
+        stream.write_all(head)?;
+        *sent += head.len() as u64;
+        send_bytes(stream, file, *offset..offset.saturating_add(*length), &mut piece, sent)?;
     }
-    file.read_exact_at(buf, offset)
+    stream.write_all(end)?;
+    *sent += end.len() as u64;
+    Ok(())
 }
 
 fn send_stream(
@@ -200,6 +221,11 @@ fn send_stream(
             stream.flush()?;
         }
     }
+}
+
+/// The file is another version than the head of the response speaks of.
+fn changed() -> io::Error {
+    io::Error::other("the file changed while it was sent")
 }
 
 fn shorter(length: u64) -> io::Error {

@@ -14,7 +14,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tempfile::TempDir;
 
 /// Makes standard input descriptor 3, and says so as sd_listen_fds(3) has it.
@@ -189,12 +189,15 @@ impl ServerBuilder {
         self
     }
 
-    /// Puts a file into the root.
+    /// Puts a file into the root. It was modified a second before it was put there, so that its entity tag
+    /// is strong at once.
     #[must_use]
     pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
         let path = self.root().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
+        fs::write(&path, content).unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(1)).unwrap();
         self
     }
 

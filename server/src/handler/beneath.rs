@@ -11,12 +11,12 @@
 
 use super::lookup::{self, Lookup};
 use super::path::PathError;
+pub(super) use crate::open_file::Identity;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, openat, statat};
 use rustix::io::Errno;
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path};
 
 /// A directory whose files are served.
@@ -116,39 +116,7 @@ impl Root {
             false => self.lookup.open(self.folder.as_fd(), path).and_then(fstat),
         };
         let stat = stat.ok()?;
-        // The types of these fields differ between architectures.
-        #[allow(clippy::useless_conversion, clippy::unnecessary_cast)]
-        Some(Identity {
-            device: stat.st_dev.into(),
-            inode: stat.st_ino.into(),
-            size: u64::try_from(stat.st_size).ok()?,
-            modified: (stat.st_mtime as i64, stat.st_mtime_nsec as i64),
-            changed: (stat.st_ctime as i64, stat.st_ctime_nsec as i64),
-        })
-    }
-}
-
-/// Which file something is, and in which state: two that are equal are the same bytes, as exactly as
-/// the file system keeps time.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(super) struct Identity {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Identity {
-    /// Which file it is that has this metadata.
-    pub(super) fn of(metadata: &Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
+        Identity::of_stat(&stat)
     }
 }
 

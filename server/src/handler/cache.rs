@@ -1,10 +1,11 @@
 //! Small files that are kept open, so that they need not be looked up for each request.
 //!
-//! What is kept is the way to a file and the open file itself, never its content. Each time, the path
-//! is asked what it leads to now; only if that is the very file that is open, unchanged, is it served,
-//! and its bytes are read then. So nothing replaced, changed, renamed or forbidden since is ever served
-//! from here: such a path leads to another inode, another time of change, or nowhere, and is looked up
-//! anew. Because the file is open, its inode number cannot become another file's meanwhile.
+//! What is kept is the way to a file and the open file itself, never its content. Each time, its bytes are
+//! read, and then the path is asked what it leads to now; only if that is the very file that is open,
+//! unchanged, are they served. So nothing replaced, changed, renamed or forbidden before they were read is
+//! ever served from here: such a path leads to another inode, another time of change, or nowhere, and is
+//! looked up anew. Because the file is open, its inode number cannot become another file's meanwhile. A
+//! file whose times prove nothing yet is not kept.
 
 use super::beneath::{Identity, Root};
 use super::representation::Representation;
@@ -31,14 +32,22 @@ pub(super) struct Cache {
     most: usize,
 }
 
+/// A file that is kept.
 #[derive(Debug)]
-struct Kept {
+pub(super) struct Kept {
     /// Where it was found, relative to the root.
     path: PathBuf,
     identity: Identity,
     representation: Representation,
     /// Whether it was asked for since the last time that room was made.
     used: AtomicBool,
+}
+
+impl Kept {
+    /// The file.
+    pub(super) fn representation(&self) -> &Representation {
+        &self.representation
+    }
 }
 
 impl Cache {
@@ -48,20 +57,23 @@ impl Cache {
         Self { files: RwLock::default(), most }
     }
 
-    /// The file that `target` leads to, if it is kept and still is what the path leads to.
-    pub(super) fn find(&self, root: &Root, target: &str) -> Option<Representation> {
-        let kept = {
-            let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(files.get(target)?)
-        };
+    /// The file that `target` led to when it was kept. What was read of it is to be served only if it then
+    /// still [is](Self::is_current) what the path leads to.
+    pub(super) fn find(&self, target: &str) -> Option<Arc<Kept>> {
+        let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
+        files.get(target).map(Arc::clone)
+    }
+
+    /// Whether `target` still leads to this file, in the state in which it was kept.
+    pub(super) fn is_current(&self, root: &Root, target: &str, kept: &Arc<Kept>) -> bool {
         if root.identity(&kept.path) != Some(kept.identity) {
-            self.forget(target, &kept);
-            return None;
+            self.forget(target, kept);
+            return false;
         }
         if !kept.used.load(Ordering::Relaxed) {
             kept.used.store(true, Ordering::Relaxed);
         }
-        Some(kept.representation.clone())
+        true
     }
 
     /// Keeps a file that `target` led to, and that was found at `path`.
@@ -74,6 +86,7 @@ impl Cache {
         representation: &Representation,
     ) {
         let keeps = representation.length() <= LONGEST
+            && representation.is_settled()
             && self.most > 0
             // Not so for a symbolic link directly below the root.
             && root.identity(path) == Some(identity);
@@ -119,17 +132,20 @@ fn make_room(files: &mut HashMap<Box<str>, Arc<Kept>>) {
 #[cfg(test)]
 mod tests {
     use super::super::beneath::Resolved;
+    use super::super::testing::write;
     use super::*;
     use crate::message::Body;
+    use ::http::{HeaderMap, Method};
     use std::ffi::OsStr;
     use std::fs;
     use std::os::unix::fs::{FileExt, symlink};
+    use std::time::{Duration, SystemTime};
     use tempfile::TempDir;
 
     fn tree() -> (TempDir, Root, Cache) {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("root")).unwrap();
-        fs::write(dir.path().join("root/a"), "first").unwrap();
+        write(dir.path().join("root/a"), "first");
         let root = Root::open(dir.path().join("root")).unwrap();
         let cache = Cache { files: RwLock::default(), most: 4 };
         (dir, root, cache)
@@ -139,15 +155,20 @@ mod tests {
         let path = Path::new(path);
         let Ok(Resolved::File(found)) = root.resolve(path) else { panic!("{path:?}") };
         let representation = Representation::of(&found, OsStr::new("a")).unwrap();
+        assert!(representation.is_settled());
         cache.keep(root, target, path, found.identity(), &representation);
     }
 
     fn content(cache: &Cache, root: &Root, target: &str) -> Option<String> {
-        let response = cache.find(root, target)?.into_response();
+        let kept = cache.find(target)?;
+        let response = kept.representation().respond(&Method::GET, &HeaderMap::new()).unwrap();
         let Body::File { file, length, .. } = response.body() else { panic!("no file") };
         let mut bytes = vec![0; usize::try_from(*length).unwrap()];
-        file.read_exact_at(&mut bytes, 0).unwrap();
-        Some(String::from_utf8(bytes).unwrap())
+        let read = file.file().read_exact_at(&mut bytes, 0);
+        cache.is_current(root, target, &kept).then(|| {
+            read.unwrap();
+            String::from_utf8(bytes).unwrap()
+        })
     }
 
     #[test]
@@ -202,7 +223,7 @@ mod tests {
         ];
         for replace in replace {
             let _ = fs::remove_dir(&path);
-            fs::write(&path, "first").unwrap();
+            write(&path, "first");
             keep(&cache, &root, "/a", "a");
             assert!(content(&cache, &root, "/a").is_some());
             replace();
@@ -215,7 +236,7 @@ mod tests {
         let (dir, root, cache) = tree();
         let inside = |name: &str| dir.path().join("root").join(name);
         fs::create_dir(inside("d")).unwrap();
-        fs::write(inside("d/f"), "secret").unwrap();
+        write(inside("d/f"), "secret");
         for (target, path) in [("/d/f", "d/f"), ("/a", "a")] {
             keep(&cache, &root, target, path);
             assert!(content(&cache, &root, target).is_some(), "{target}");
@@ -233,7 +254,7 @@ mod tests {
     fn links_are_followed_as_long_as_they_stay_inside() {
         let (dir, root, cache) = tree();
         fs::create_dir(dir.path().join("root/d")).unwrap();
-        fs::write(dir.path().join("root/d/f"), "linked").unwrap();
+        write(dir.path().join("root/d/f"), "linked");
         symlink("d", dir.path().join("root/link")).unwrap();
         symlink("d/f", dir.path().join("root/file")).unwrap();
         keep(&cache, &root, "/link/f", "link/f");
@@ -247,7 +268,7 @@ mod tests {
     fn the_number_of_open_files_is_bounded_and_those_in_use_stay() {
         let (dir, root, cache) = tree();
         for n in 0..100 {
-            fs::write(dir.path().join(format!("root/{n}")), "x").unwrap();
+            write(dir.path().join(format!("root/{n}")), "x");
             keep(&cache, &root, &format!("/{n}"), &n.to_string());
             keep(&cache, &root, "/a", "a");
             assert!(cache.files.read().unwrap().len() <= 4);
@@ -261,9 +282,22 @@ mod tests {
     fn long_files_are_not_kept_open() {
         let (dir, root, cache) = tree();
         for (length, kept) in [(LONGEST, true), (LONGEST + 1, false)] {
-            fs::write(dir.path().join("root/a"), vec![b'x'; length as usize]).unwrap();
+            write(dir.path().join("root/a"), vec![b'x'; length as usize]);
             keep(&cache, &root, "/a", "a");
-            assert_eq!(cache.find(&root, "/a").is_some(), kept);
+            assert_eq!(content(&cache, &root, "/a").is_some(), kept);
         }
+    }
+
+    #[test]
+    fn a_file_whose_times_prove_nothing_yet_is_not_kept() {
+        let (dir, root, cache) = tree();
+        let path = Path::new("a");
+        // In the future, as after the clock was set back: no change can be told from it.
+        let file = fs::File::options().write(true).open(dir.path().join("root/a")).unwrap();
+        file.set_modified(SystemTime::now() + Duration::from_secs(1)).unwrap();
+        let Ok(Resolved::File(found)) = root.resolve(path) else { panic!() };
+        let representation = Representation::of(&found, OsStr::new("a")).unwrap();
+        cache.keep(&root, "/a", path, found.identity(), &representation);
+        assert_eq!(cache.find("/a").is_some(), representation.is_settled());
     }
 }

@@ -13,9 +13,10 @@ use super::path::{FilePath, PathError, encode_name};
 use super::representation::{NO_SNIFFING, Representation};
 use super::{Handler, listing, remove, upload};
 use crate::http::Rejection;
-use crate::message::{Request, Response};
+use crate::message::{Body, Request, Response};
 use ::http::header::{ALLOW, HeaderValue, LOCATION, X_CONTENT_TYPE_OPTIONS};
 use ::http::{Method, StatusCode};
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -128,7 +129,22 @@ impl FileHandler {
     ) -> Result<Response, Rejection> {
         let representation = Representation::of(found, name)?;
         self.cache.keep(&self.root, request.path(), path, found.identity(), &representation);
-        Ok(representation.into_response())
+        representation.respond(request.method(), request.headers())
+    }
+
+    /// The response that a client gets: that, or the reason why not.
+    fn finish(&self, result: Result<Response, Rejection>) -> Response {
+        let response = result.unwrap_or_else(|rejection| {
+            let response = Response::error(rejection.status, rejection.reason);
+            match rejection.status {
+                StatusCode::METHOD_NOT_ALLOWED => response.with_header(ALLOW, self.allow()),
+                _ => response,
+            }
+        });
+        match response.headers().contains_key(X_CONTENT_TYPE_OPTIONS) {
+            true => response,
+            false => response.with_header(X_CONTENT_TYPE_OPTIONS, NO_SNIFFING),
+        }
     }
 
     fn allow(&self) -> HeaderValue {
@@ -166,17 +182,7 @@ impl Handler for FileHandler {
             // RFC 9110 section 15.6.2: one that is not known at all.
             _ => Err(Rejection::new(StatusCode::NOT_IMPLEMENTED, "the method is not known here")),
         };
-        let response = result.unwrap_or_else(|rejection| {
-            let response = Response::error(rejection.status, rejection.reason);
-            match rejection.status {
-                StatusCode::METHOD_NOT_ALLOWED => response.with_header(ALLOW, self.allow()),
-                _ => response,
-            }
-        });
-        match response.headers().contains_key(X_CONTENT_TYPE_OPTIONS) {
-            true => response,
-            false => response.with_header(X_CONTENT_TYPE_OPTIONS, NO_SNIFFING),
-        }
+        self.finish(result)
     }
 
     /// Small files that were asked for before.
@@ -184,7 +190,27 @@ impl Handler for FileHandler {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return None;
         }
-        Some(self.cache.find(&self.root, request.path())?.into_response())
+        let kept = self.cache.find(request.path())?;
+        let result = kept.representation().respond(request.method(), request.headers());
+        let mut response = self.finish(result);
+        if *request.method() == Method::GET {
+            response.body = read_at_once(response.body)?;
+        }
+        self.cache.is_current(&self.root, request.path(), &kept).then_some(response)
+    }
+}
+
+/// The content of a small file, read: what is looked at afterwards proves what was read. `None` where it
+/// cannot be read whole, or is in several parts.
+fn read_at_once(body: Body) -> Option<Body> {
+    match body {
+        Body::File { file, offset, length } => {
+            let mut bytes = vec![0; usize::try_from(length).ok()?];
+            file.read_small(&mut bytes, offset).ok()?;
+            Some(Body::Bytes(Cow::Owned(bytes)))
+        }
+        Body::FileParts { .. } | Body::Stream { .. } => None,
+        Body::Empty | Body::Bytes(_) => Some(body),
     }
 }
 

@@ -1,4 +1,4 @@
-use super::super::testing::{ask, content, field, send, text};
+use super::super::testing::{ask, content, field, send, text, write};
 use super::*;
 use crate::message::Body;
 use rustix::fs::{CWD, Mode, mkfifoat};
@@ -15,10 +15,10 @@ fn tree() -> (TempDir, FileHandler) {
     fs::create_dir_all(root.join("site/inner")).unwrap();
     fs::create_dir_all(root.join("odd/index.html")).unwrap();
     fs::create_dir(root.join(".git")).unwrap();
-    fs::write(root.join("hello.txt"), "Hello, HTTPS!\n").unwrap();
-    fs::write(root.join("empty"), "").unwrap();
-    fs::write(root.join("folder/a b.bin"), [0; 10]).unwrap();
-    fs::write(root.join("site/index.html"), "<p>index</p>").unwrap();
+    write(root.join("hello.txt"), "Hello, HTTPS!\n");
+    write(root.join("empty"), "");
+    write(root.join("folder/a b.bin"), [0; 10]);
+    write(root.join("site/index.html"), "<p>index</p>");
     fs::write(root.join(".git/config"), "hidden").unwrap();
     fs::write(root.join(".sealpair-upload-0"), "unfinished").unwrap();
     fs::write(tree.path().join("secret"), "outside").unwrap();

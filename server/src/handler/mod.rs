@@ -4,18 +4,22 @@ mod accept;
 pub mod beneath;
 mod cache;
 mod digests;
+mod entity_tag;
 mod failure;
 pub mod files;
 mod listing;
 mod lookup;
+mod multipart;
 pub mod path;
 mod precondition;
+mod range;
 mod remove;
 mod representation;
 mod temporary;
 #[cfg(test)]
 mod testing;
 mod upload;
+mod validators;
 
 pub use files::FileHandler;
 

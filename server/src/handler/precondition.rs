@@ -1,18 +1,31 @@
-//! Preconditions of requests that change a file (RFC 9110 section 13): when one is false, the request
-//! must not be performed, or somebody's change is lost.
+//! Preconditions (RFC 9110 section 13), in the order of section 13.2.2.
 //!
-//! For reading they only save a transfer; that is not here yet.
+//! When one is false for a request that changes a file, the request must not be performed, or somebody's
+//! change is lost. For reading they save a transfer, or keep the parts of two versions from being put
+//! together.
 
-use super::representation::entity_tag;
+use super::entity_tag::{EntityTag, Tags};
+use super::validators::Validators;
 use crate::http::Rejection;
-use ::http::header::{IF_MATCH, IF_NONE_MATCH, IF_UNMODIFIED_SINCE};
-use ::http::{HeaderMap, HeaderName, StatusCode};
+use ::http::header::{
+    HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE,
+};
+use ::http::{HeaderMap, StatusCode};
 use std::fs::Metadata;
+use std::time::SystemTime;
 
 pub(super) const FAILED: Rejection = Rejection::new(
     StatusCode::PRECONDITION_FAILED,
     "the file is not what the request expects; nothing was changed",
 );
+
+/// The same for a request that changes nothing anyway.
+pub(super) const NOT_THIS_VERSION: Rejection =
+    Rejection::new(StatusCode::PRECONDITION_FAILED, "the file is not what the request expects");
+
+/// A condition that cannot be understood cannot be said to hold.
+const MALFORMED: Rejection =
+    Rejection::bad_request("If-Match or If-None-Match is no list of entity tags in quotes");
 
 /// Whether a request has any precondition, so that the current file matters.
 pub(super) fn is_conditional(headers: &HeaderMap) -> bool {
@@ -21,83 +34,130 @@ pub(super) fn is_conditional(headers: &HeaderMap) -> bool {
 
 /// Whether a request demands that there is no file yet: nobody may make one meanwhile either.
 pub(super) fn must_be_new(headers: &HeaderMap) -> bool {
-    tags(headers, &IF_NONE_MATCH).any(|tag| tag == "*")
+    Tags::parse(headers.get_all(IF_NONE_MATCH).iter()) == Ok(Tags::Any)
 }
 
-/// Checks the preconditions against the current file, if there is one, in the order of section 13.2.2.
+/// Checks the preconditions of a request that changes a file against the current one, if there is one.
+///
+/// `If-Modified-Since` means nothing here (RFC 9110 section 13.1.3).
 pub(super) fn check(headers: &HeaderMap, current: Option<&Metadata>) -> Result<(), Rejection> {
-    let etag = current.and_then(entity_tag);
-    let etag = etag.as_ref().and_then(|etag| etag.to_str().ok());
+    let validators = current.map(|metadata| Validators::of(metadata, SystemTime::now()));
+    check_at(headers, validators.as_ref())
+}
+
+fn check_at(headers: &HeaderMap, current: Option<&Validators>) -> Result<(), Rejection> {
     if headers.contains_key(IF_MATCH) {
-        // The strong comparison: a weak tag never matches (section 8.8.3.2).
-        let matches = |tag: &str| (tag == "*" && current.is_some()) || Some(tag) == etag;
-        if !tags(headers, &IF_MATCH).any(matches) {
+        let tags = Tags::parse(headers.get_all(IF_MATCH).iter()).map_err(|_| MALFORMED)?;
+        if !any_matches(&tags, current, |tag, current| tag.matches_strongly(current)) {
             return Err(FAILED);
         }
-    } else if let Some(since) = headers.get(IF_UNMODIFIED_SINCE) {
-        let since = since.to_str().ok().and_then(|text| httpdate::parse_http_date(text).ok());
-        let modified = current.and_then(|metadata| metadata.modified().ok());
-        // A date that cannot be read is ignored (section 13.1.4).
-        if let (Some(since), Some(modified)) = (since, modified)
-            // The field has whole seconds only.
-            && modified >= since + std::time::Duration::from_secs(1)
-        {
-            return Err(FAILED);
-        }
-    }
-    let matches =
-        |tag: &str| (tag == "*" && current.is_some()) || Some(tag.trim_start_matches("W/")) == etag;
-    if tags(headers, &IF_NONE_MATCH).any(matches) {
+    } else if is_modified_since(headers, current) {
         return Err(FAILED);
+    }
+    if headers.contains_key(IF_NONE_MATCH) {
+        let tags = Tags::parse(headers.get_all(IF_NONE_MATCH).iter()).map_err(|_| MALFORMED)?;
+        if any_matches(&tags, current, |tag, current| tag.matches_weakly(current)) {
+            return Err(FAILED);
+        }
     }
     Ok(())
 }
 
-/// The entity tags of a field. Ours hold no comma, so a tag that does cannot match whole or in parts.
-fn tags<'h>(headers: &'h HeaderMap, name: &'h HeaderName) -> impl Iterator<Item = &'h str> {
-    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim)
+/// What the preconditions of a request to read say.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Reading {
+    /// The client gets what it asks for.
+    Proceed,
+    /// The client has this version already: 304.
+    NotModified,
+    /// The client wants another version only: 412.
+    Failed,
+}
+
+/// Evaluates the preconditions of GET and HEAD.
+///
+/// A list that is malformed matches nothing: the client gets the whole in doubt, or no part.
+pub(super) fn for_reading(headers: &HeaderMap, current: &Validators) -> Reading {
+    let current = Some(current);
+    if headers.contains_key(IF_MATCH) {
+        let tags = Tags::parse(headers.get_all(IF_MATCH).iter());
+        if !tags.is_ok_and(|tags| {
+            any_matches(&tags, current, |tag, current| tag.matches_strongly(current))
+        }) {
+            return Reading::Failed;
+        }
+    } else if is_modified_since(headers, current) {
+        return Reading::Failed;
+    }
+    if headers.contains_key(IF_NONE_MATCH) {
+        let tags = Tags::parse(headers.get_all(IF_NONE_MATCH).iter());
+        if tags.is_ok_and(|tags| {
+            any_matches(&tags, current, |tag, current| tag.matches_weakly(current))
+        }) {
+            return Reading::NotModified;
+        }
+    } else if headers.contains_key(IF_MODIFIED_SINCE) {
+        let mut lines = headers.get_all(IF_MODIFIED_SINCE).iter();
+        let date = lines.next().and_then(seconds);
+        let modified = current.and_then(Validators::modified);
+        if let (Some(date), Some(modified), None) = (date, modified, lines.next())
+            && modified <= date
+        {
+            return Reading::NotModified;
+        }
+    }
+    Reading::Proceed
+}
+
+/// Whether a part may be sent of what the client has the rest of (RFC 9110 section 13.1.5). Only what tells
+/// versions apart for certain counts, or parts of two would be put together.
+pub(super) fn permits_parts(headers: &HeaderMap, current: &Validators) -> bool {
+    let mut lines = headers.get_all(IF_RANGE).iter();
+    let Some(value) = lines.next() else {
+        return true;
+    };
+    if lines.next().is_some() {
+        return false;
+    }
+    match EntityTag::parse(value.as_bytes()) {
+        Some(tag) => current.tag().is_some_and(|current| tag.matches_strongly(current)),
+        None => seconds(value).is_some_and(|date| current.strong_date() == Some(date)),
+    }
+}
+
+fn any_matches(
+    tags: &Tags<'_>,
+    current: Option<&Validators>,
+    matches: fn(EntityTag<'_>, EntityTag<'_>) -> bool,
+) -> bool {
+    match tags {
+        Tags::Any => current.is_some(),
+        Tags::Listed(tags) => current
+            .and_then(Validators::tag)
+            .is_some_and(|current| tags.iter().any(|&tag| matches(tag, current))),
+    }
+}
+
+/// Whether `If-Unmodified-Since` is false. A date that cannot be read is ignored, and so is the field where
+/// there is no date to compare with (RFC 9110 section 13.1.4). Of several lines each counts, because a change
+/// that should not be made is the worse mistake.
+fn is_modified_since(headers: &HeaderMap, current: Option<&Validators>) -> bool {
+    if !headers.contains_key(IF_UNMODIFIED_SINCE) {
+        return false;
+    }
+    let Some(modified) = current.and_then(Validators::modified) else {
+        return false;
+    };
+    let mut dates = headers.get_all(IF_UNMODIFIED_SINCE).iter().filter_map(seconds);
+    dates.any(|date| modified > date)
+}
+
+/// A date in any of the three forms of RFC 9110 section 5.6.7.
+fn seconds(value: &HeaderValue) -> Option<u64> {
+    let date = httpdate::parse_http_date(value.to_str().ok()?).ok()?;
+    date.duration_since(SystemTime::UNIX_EPOCH).ok().map(|since| since.as_secs())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use ::http::HeaderValue;
-    use std::fs;
-
-    #[test]
-    fn each_field_against_a_file_and_against_none() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a");
-        fs::write(&path, "a").unwrap();
-        let file = fs::metadata(&path).unwrap();
-        let etag = entity_tag(&file).unwrap();
-        let etag = etag.to_str().unwrap();
-        let (list, weak) = (format!("\"x\", {etag}"), format!("W/{etag}"));
-        let future = "Fri, 31 Dec 2100 23:59:59 GMT";
-        let past = "Sat, 01 Jan 2000 00:00:00 GMT";
-        // The field, its value, whether it holds for the file, whether it holds for none.
-        let cases = [
-            (IF_MATCH, "*", true, false),
-            (IF_MATCH, etag, true, false),
-            (IF_MATCH, &list, true, false),
-            (IF_MATCH, &weak, false, false),
-            (IF_MATCH, "\"x\"", false, false),
-            (IF_NONE_MATCH, "*", false, true),
-            (IF_NONE_MATCH, etag, false, true),
-            (IF_NONE_MATCH, &weak, false, true),
-            (IF_NONE_MATCH, "\"x\"", true, true),
-            (IF_UNMODIFIED_SINCE, future, true, true),
-            (IF_UNMODIFIED_SINCE, past, false, true),
-            (IF_UNMODIFIED_SINCE, "yesterday", true, true),
-        ];
-        for (name, value, for_file, for_none) in cases {
-            let mut headers = HeaderMap::new();
-            headers.insert(&name, HeaderValue::from_str(value).unwrap());
-            assert!(is_conditional(&headers));
-            assert_eq!(check(&headers, Some(&file)).is_ok(), for_file, "{name}: {value}");
-            assert_eq!(check(&headers, None).is_ok(), for_none, "{name}: {value}");
-        }
-        assert!(check(&HeaderMap::new(), Some(&file)).is_ok());
-    }
-}
+#[path = "precondition_tests.rs"]
+mod tests;

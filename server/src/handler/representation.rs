@@ -1,27 +1,43 @@
 //! A file as a client gets it: media type, length, validators, content.
 //!
-//! Conditional and range requests (RFC 9110 sections 13 and 14) are to be decided between
-//! [`Representation::of`] and [`Representation::into_response`], where everything they need is at
-//! hand.
+//! ```text
+//! of ─ opens the file and prepares the fields that every response with its content has
+//!  └▶ respond ─┬─ preconditions ─────────▶ 304, 412
+//!              └─ range ─▶ 200, 206, 206 multipart, 416
+//! ```
+//!
+//! What is to be said of the whole representation whatever part of it is sent, such as a digest or the
+//! header fields that it was chosen by, belongs among the fields that [`Representation::of`] prepares. 304 repeats
+//! those of them that RFC 9110 section 15.4.5 names.
 
 use super::beneath::FoundFile;
 use super::path::PathError;
+use super::precondition::{self, NOT_THIS_VERSION, Reading};
+use super::range::{self, Selection};
+use super::validators::Validators;
+use super::{multipart, precondition::permits_parts};
+use crate::http::Rejection;
 use crate::message::{Body, Response};
+use crate::open_file::OpenFile;
 use crate::prepared::PreparedFields;
-use ::http::HeaderMap;
-use ::http::header::{CONTENT_TYPE, ETAG, HeaderValue, LAST_MODIFIED, X_CONTENT_TYPE_OPTIONS};
+use ::http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LOCATION, CONTENT_RANGE, CONTENT_TYPE, ETAG, EXPIRES,
+    HeaderValue, LAST_MODIFIED, RANGE, VARY, X_CONTENT_TYPE_OPTIONS,
+};
+use ::http::{HeaderMap, HeaderName, Method, StatusCode};
 use std::ffi::OsStr;
-use std::fs::{File, Metadata};
-use std::os::unix::fs::MetadataExt;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
+
+pub(super) use super::validators::entity_tag;
 
 /// The selected representation of a resource (RFC 9110 section 3.2).
 #[derive(Clone, Debug)]
 pub(super) struct Representation {
-    file: Arc<File>,
-    length: u64,
+    file: Arc<OpenFile>,
+    validators: Validators,
     fields: Arc<PreparedFields>,
 }
 
@@ -29,33 +45,140 @@ impl Representation {
     /// Opens a file; `name` tells its media type.
     pub(super) fn of(found: &FoundFile, name: &OsStr) -> Result<Self, PathError> {
         let metadata = found.metadata();
+        let now = SystemTime::now();
+        let validators = Validators::of(metadata, now);
         let mut fields = HeaderMap::new();
         fields.insert(CONTENT_TYPE, media_type(name));
-        if let Some(etag) = entity_tag(metadata) {
-            fields.insert(ETAG, etag);
-        }
-        if let Some(modified) = last_modified(metadata, SystemTime::now()) {
+        fields.insert(ETAG, validators.etag().clone());
+        if let Some(modified) = validators.last_modified(now) {
             fields.insert(LAST_MODIFIED, modified);
         }
+        fields.insert(ACCEPT_RANGES, BYTES);
         fields.insert(X_CONTENT_TYPE_OPTIONS, NO_SNIFFING);
         Ok(Self {
-            file: Arc::new(found.open()?),
-            length: metadata.len(),
+            file: Arc::new(OpenFile::found(found.open()?, metadata)),
+            validators,
             fields: PreparedFields::new(fields),
         })
     }
 
-    /// The length of the content in bytes.
+    /// The length of the whole content in bytes.
     pub(super) fn length(&self) -> u64 {
-        self.length
+        self.file.length()
+    }
+
+    /// Whether what is known of the file proves what its content is: a further change would show.
+    pub(super) fn is_settled(&self) -> bool {
+        self.validators.are_settled()
+    }
+
+    /// The response to GET or HEAD with these fields.
+    pub(super) fn respond(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Result<Response, Rejection> {
+        match precondition::for_reading(headers, &self.validators) {
+            Reading::Proceed => {}
+            Reading::NotModified => return Ok(self.not_modified()),
+            Reading::Failed => return Err(NOT_THIS_VERSION),
+        }
+        match self.select(method, headers) {
+            Selection::Whole => Ok(self.whole()),
+            Selection::One(part) => self.part(&part),
+            Selection::Several(parts) => self.parts(&parts),
+            Selection::Unsatisfiable => Ok(self.unsatisfiable()),
+        }
+    }
+
+    /// What is asked for. `Range` means something for GET only (RFC 9110 section 14.2), and is a single value:
+    /// several lines of it are malformed.
+    fn select(&self, method: &Method, headers: &HeaderMap) -> Selection {
+        if *method != Method::GET || !headers.contains_key(RANGE) {
+            return Selection::Whole;
+        }
+        let mut lines = headers.get_all(RANGE).iter();
+        match (lines.next(), lines.next()) {
+            (Some(field), None) if permits_parts(headers, &self.validators) => {
+                range::select(field.as_bytes(), self.length())
+            }
+            _ => Selection::Whole,
+        }
     }
 
     /// 200 with the whole content.
-    pub(super) fn into_response(self) -> Response {
-        let Self { file, length, fields } = self;
-        Response::prepared(fields, Body::File { file, offset: 0, length })
+    fn whole(&self) -> Response {
+        self.with_content(0..self.length())
+    }
+
+    /// 206 with one part of it.
+    fn part(&self, part: &Range<u64>) -> Result<Response, Rejection> {
+        let range = multipart::content_range(part, self.length());
+        let range = HeaderValue::from_str(&range).map_err(|_| INTERNAL)?;
+        Ok(self
+            .with_content(part.clone())
+            .with_status(StatusCode::PARTIAL_CONTENT)
+            .with_header(CONTENT_RANGE, range))
+    }
+
+    /// 206 with several parts of it.
+    fn parts(&self, parts: &[Range<u64>]) -> Result<Response, Rejection> {
+        let content_type = self.fields.map().get(CONTENT_TYPE);
+        let (content_type, body) =
+            multipart::body(Arc::clone(&self.file), parts, content_type).ok_or(INTERNAL)?;
+        Ok(Response::prepared(Arc::clone(&self.fields), body)
+            .with_status(StatusCode::PARTIAL_CONTENT)
+            .with_header(CONTENT_TYPE, content_type))
+    }
+
+    fn with_content(&self, part: Range<u64>) -> Response {
+        let length = part.end.saturating_sub(part.start);
+        let body = Body::File { file: Arc::clone(&self.file), offset: part.start, length };
+        Response::prepared(Arc::clone(&self.fields), body)
+    }
+
+    /// 416 with the length that there is (RFC 9110 section 15.5.17).
+    fn unsatisfiable(&self) -> Response {
+        let length = self.length();
+        let response = Response::error(
+            StatusCode::RANGE_NOT_SATISFIABLE,
+            format_args!("the file has {length} bytes, none of them in the range"),
+        )
+        .with_header(ACCEPT_RANGES, BYTES);
+        match HeaderValue::from_str(&format!("bytes */{length}")) {
+            Ok(range) => response.with_header(CONTENT_RANGE, range),
+            Err(_) => response,
+        }
+    }
+
+    /// 304 with what a cache has to know (RFC 9110 section 15.4.5), and the date of the file, by which a client
+    /// that has no entity tag finds its copy.
+    fn not_modified(&self) -> Response {
+        const REPEATED: [HeaderName; 7] = [
+            ETAG,
+            LAST_MODIFIED,
+            VARY,
+            CACHE_CONTROL,
+            EXPIRES,
+            CONTENT_LOCATION,
+            X_CONTENT_TYPE_OPTIONS,
+        ];
+        let mut response = Response::new(StatusCode::NOT_MODIFIED);
+        for name in REPEATED {
+            if let Some(value) = self.fields.map().get(&name) {
+                response = response.with_header(name, value.clone());
+            }
+        }
+        response
     }
 }
+
+/// What cannot be: numbers and letters of this program make no valid field.
+const INTERNAL: Rejection =
+    Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "the parts could not be described");
+
+/// The unit of ranges.
+const BYTES: HeaderValue = HeaderValue::from_static("bytes");
 
 /// The value of `X-Content-Type-Options` with which a browser takes the media type as it is meant.
 pub(super) const NO_SNIFFING: HeaderValue = HeaderValue::from_static("nosniff");
@@ -73,56 +196,9 @@ fn media_type(name: &OsStr) -> HeaderValue {
     HeaderValue::from_static(media_type)
 }
 
-/// A strong entity tag (RFC 9110 section 8.8.3): a digest of inode, size, time of modification and
-/// time of change, the times in nanoseconds.
-///
-/// A file that is replaced has another inode or another time of change; one that is written in
-/// place has another time of both, as exactly as the file system keeps time: two changes within one
-/// tick of its clock (some milliseconds) that leave the size as it was cannot be told apart. The
-/// time of change is in it because that of modification can be set at will. The device is not: its
-/// number may change when the machine restarts.
-///
-/// It is digested because an inode number is nobody's business outside.
-pub(super) fn entity_tag(metadata: &Metadata) -> Option<HeaderValue> {
-    let facts = [
-        metadata.ino(),
-        metadata.size(),
-        nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
-        nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
-    ];
-    // FNV-1a of 128 bits (Fowler, Noll, Vo): offset basis and prime.
-    let digest = facts.iter().flat_map(|fact| fact.to_le_bytes()).fold(
-        0x6c62_272e_07bb_0142_62b8_2175_6295_c58d_u128,
-        |digest, byte| {
-            (digest ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b)
-        },
-    );
-    HeaderValue::from_str(&format!("\"{digest:032x}\"")).ok()
-}
-
-/// Only ever compared, so it may wrap around.
-fn nanoseconds(seconds: i64, nanoseconds: i64) -> u64 {
-    seconds.wrapping_mul(1_000_000_000).wrapping_add(nanoseconds).cast_unsigned()
-}
-
-/// The time of modification; `None` where HTTP cannot say it.
-fn last_modified(metadata: &Metadata, now: SystemTime) -> Option<HeaderValue> {
-    // RFC 9110 section 5.6.7: four digits for the year, and no year before the epoch makes sense.
-    const YEAR_10000: u64 = 253_402_300_800;
-    let seconds = u64::try_from(metadata.mtime()).ok()?;
-    if seconds >= YEAR_10000 {
-        return None;
-    }
-    let modified = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))?;
-    // RFC 9110 section 8.8.2.1: never later than the response itself.
-    HeaderValue::from_str(&httpdate::fmt_http_date(modified.min(now))).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
-    use std::io::Write;
 
     #[test]
     fn media_types_come_from_the_name() {
@@ -138,47 +214,5 @@ mod tests {
         ] {
             assert_eq!(media_type(OsStr::new(name)), expected, "{name}");
         }
-    }
-
-    #[test]
-    fn the_tag_follows_the_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a");
-        let tag = |path: &Path| entity_tag(&fs::metadata(path).unwrap()).unwrap();
-        fs::write(&path, "one").unwrap();
-        let first = tag(&path);
-        assert_eq!(tag(&path), first);
-        assert_eq!(first.len(), 34);
-
-        // Another size.
-        let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
-        file.write_all(b"!").unwrap();
-        assert_ne!(tag(&path), first);
-
-        // Another file of the same size, even with the same time of modification.
-        let other = folder.path().join("b");
-        fs::write(&other, "one!").unwrap();
-        let time = fs::metadata(&path).unwrap().modified().unwrap();
-        file.set_modified(time).unwrap();
-        File::open(&other).unwrap().set_modified(time).unwrap();
-        assert_ne!(tag(&path), tag(&other));
-    }
-
-    #[test]
-    fn times_that_http_cannot_say_are_left_out() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a");
-        let file = File::create(&path).unwrap();
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-        let modified = |time: SystemTime| {
-            file.set_modified(time).unwrap();
-            last_modified(&fs::metadata(&path).unwrap(), now)
-        };
-        let epoch = SystemTime::UNIX_EPOCH;
-        assert_eq!(modified(epoch).unwrap(), "Thu, 01 Jan 1970 00:00:00 GMT");
-        assert_eq!(modified(now).unwrap(), "Sun, 06 Nov 1994 08:49:37 GMT");
-        let later = now + Duration::from_secs(1000);
-        assert_eq!(modified(later).unwrap(), "Sun, 06 Nov 1994 08:49:37 GMT");
-        assert_eq!(modified(epoch - Duration::from_secs(10)), None);
     }
 }

@@ -11,9 +11,16 @@ use std::ffi::OsStr;
 use std::fs::{File, Metadata};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::time::{Duration, SystemTime};
 
 /// How many names are tried. With 64 random bits, a second is needed only if somebody guesses.
 const ATTEMPTS: usize = 8;
+
+/// How much earlier the time of modification is set than that of the change of the name will be: two ticks of
+/// the clock by which Linux stamps files, which are 10 ms at most. Because the two differ, and the former is
+/// exact to the nanosecond, a later change shows even if it is in the same tick, and the entity tag of the
+/// upload is strong at once.
+const EARLIER: Duration = Duration::from_millis(20);
 
 /// A file under a random hidden name. Unless it is [put in its place](Self::persist), it is removed
 /// when this is dropped: after an error and in a panic alike.
@@ -63,6 +70,7 @@ impl<'f> TemporaryFile<'f> {
         must_be_new: bool,
     ) -> io::Result<Metadata> {
         fchmod(&self.file, mode)?;
+        self.file.set_modified(SystemTime::now() - EARLIER)?;
         fsync(&self.file)?;
         let flags = match must_be_new {
             true => RenameFlags::NOREPLACE,

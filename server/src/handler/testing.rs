@@ -4,8 +4,18 @@ use super::Handler;
 use crate::http::head::{HeadLimits, parse};
 use crate::message::{Body, ConnectionInfo, Request, RequestBody, Response};
 use sealpair_common::tls::TlsSession;
+use std::fs::File;
 use std::io::{Read, empty};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// Writes a file whose times prove at once what its content is, as those of an upload do.
+pub(super) fn write(path: impl AsRef<Path>, content: impl AsRef<[u8]>) {
+    std::fs::write(&path, content).unwrap();
+    let file = File::options().write(true).open(&path).unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_secs(1)).unwrap();
+}
 
 /// A request without content.
 pub(super) fn ask(handler: &dyn Handler, method: &str, path: &str) -> Response {
@@ -38,7 +48,18 @@ pub(super) fn content(response: Response) -> Vec<u8> {
         Body::Bytes(bytes) => bytes.into_owned(),
         Body::File { file, offset, length } => {
             let mut content = vec![0; usize::try_from(length).unwrap()];
-            file.read_exact_at(&mut content, offset).unwrap();
+            file.file().read_exact_at(&mut content, offset).unwrap();
+            content
+        }
+        Body::FileParts { file, parts, end } => {
+            let mut content = Vec::new();
+            for part in parts {
+                content.extend_from_slice(&part.head);
+                let from = content.len();
+                content.resize(from + usize::try_from(part.length).unwrap(), 0);
+                file.file().read_exact_at(&mut content[from..], part.offset).unwrap();
+            }
+            content.extend_from_slice(&end);
             content
         }
         Body::Stream { mut reader, .. } => {
