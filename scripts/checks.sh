@@ -83,15 +83,9 @@ soon() {
     fail "it does not come true: $*"
 }
 
-# offered NAME puts the large file under a name of its own on our server, as one that was there before.
-offered() {
-    ln -f big "files/$1"
-}
-
 # start_ours starts our server on `files`; its port goes into `port`, its address into `url`.
 start_ours() {
-    # Other names are not other content, but the time of a file's change is in its validator.
-    mkdir files/kept files/in
+    mkdir files/in
     RUST_LOG=warn sealpair-server serve files --listen 127.0.0.1:0 --ready-file ready --writable \
         --cert server.pem --key server.key --access-log log --access-log-format json >/dev/null 2>server.log &
     servers+=($!)
