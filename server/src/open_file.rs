@@ -21,11 +21,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// system keeps time.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Identity {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    /// In bytes.
+    pub(crate) size: u64,
+    /// When the content was modified, in seconds since 1970 and nanoseconds.
+    pub(crate) modified: (i64, i64),
+    /// When anything was changed.
+    pub(crate) changed: (i64, i64),
 }
 
 impl Identity {
@@ -82,6 +85,11 @@ impl OpenFile {
     /// The file. It is read at offsets: its position does not matter, and others may read it.
     pub fn file(&self) -> &File {
         &self.file
+    }
+
+    /// The state in which it was found.
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity
     }
 
     /// The length that it had, in bytes.

@@ -52,6 +52,11 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
         })?
         .writable(args.writable)
         .dotfiles(args.dotfiles);
+    let handler = match args.state_dir.clone().map_or_else(state::default_dir, Ok) {
+        Ok(state) => handler.digests_in(std::path::absolute(&state).unwrap_or(state)),
+        // Whoever needs one for its certificate is told below.
+        Err(_) => handler,
+    };
     let (tls, own) = args.tls(&sockets.addresses())?;
     let fips = tls.module().map(Module::name);
     // Before anything listens: a signal from now on is a request to stop.

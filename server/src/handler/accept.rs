@@ -35,7 +35,7 @@ fn preference(headers: &HeaderMap, kind: &str, subtype: &str) -> Preference {
 }
 
 /// The weight in thousandths (RFC 9110 section 12.4.2); `None` where it is malformed.
-fn quality<'a>(mut parameters: impl Iterator<Item = &'a str>) -> Option<u16> {
+pub(super) fn quality<'a>(mut parameters: impl Iterator<Item = &'a str>) -> Option<u16> {
     let weight = parameters.find_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;
         name.eq_ignore_ascii_case("q").then_some(value)

@@ -44,6 +44,11 @@ pub(super) struct Kept {
 }
 
 impl Kept {
+    /// Where it was found, relative to the root.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The file.
     pub(super) fn representation(&self) -> &Representation {
         &self.representation

@@ -2,16 +2,18 @@
 //!
 //! ```text
 //! path ─ FilePath ─ Root ─┬─ file ──── Representation
-//!                         ├─ folder ── redirect, index.html, or listing
+//!                         ├─ folder ── redirect, index.html, listing, or archive
 //!                         └─ PUT, DELETE ── upload, remove (where writing is allowed)
 //! ```
 
 use super::beneath::{Folder, FoundFile, Resolved, Root};
 use super::cache::Cache;
 use super::digests::Digests;
+use super::encoding::Accepted;
+use super::names::{Room, Walk};
 use super::path::{FilePath, PathError, encode_name};
 use super::representation::{NO_SNIFFING, Representation};
-use super::{Handler, listing, remove, upload};
+use super::{Handler, archive, listing, remove, repr_digest, upload};
 use crate::http::Rejection;
 use crate::message::{Body, Request, Response};
 use ::http::header::{ALLOW, HeaderValue, LOCATION, X_CONTENT_TYPE_OPTIONS};
@@ -20,7 +22,7 @@ use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What stands for a folder instead of its listing.
@@ -37,7 +39,8 @@ const NOT_A_FOLDER: Rejection = Rejection::new(StatusCode::NOT_FOUND, "nothing i
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// - A folder is shown as its `index.html`, else as a listing: HTML, or JSON for who asks for that.
+/// - A folder is shown as its `index.html`, else as a listing: HTML, or JSON for who asks for that; with
+///   `?archive=tar` it is sent as one archive.
 /// - Names that begin with a dot are neither served nor listed nor written, unless
 ///   [`dotfiles`](Self::dotfiles) says so.
 /// - An upload is there whole or not at all, and durable before it is acknowledged.
@@ -45,7 +48,8 @@ const NOT_A_FOLDER: Rejection = Rejection::new(StatusCode::NOT_FOUND, "nothing i
 ///   removed: whoever made them had access to the machine.
 #[derive(Debug)]
 pub struct FileHandler {
-    root: Root,
+    root: Arc<Root>,
+    room: Arc<Room>,
     cache: Cache,
     digests: Arc<Digests>,
     writable: bool,
@@ -56,7 +60,8 @@ impl FileHandler {
     /// A handler for the files below a root: read-only, without dot-files.
     pub fn new(root: Root) -> Self {
         Self {
-            root,
+            root: Arc::new(root),
+            room: Room::new(),
             cache: Cache::new(),
             digests: Arc::default(),
             writable: false,
@@ -87,6 +92,16 @@ impl FileHandler {
         self
     }
 
+    /// Keeps the digests of files in this directory, so that they need not be computed again after a start.
+    /// Default: they are kept in memory only.
+    ///
+    /// The directory is made when there is something to keep. Nothing fails if it cannot be written to.
+    #[must_use]
+    pub fn digests_in(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.digests = Arc::new(Digests::kept_in(directory.into()));
+        self
+    }
+
     fn read(&self, request: &Request<'_>) -> Result<Response, Rejection> {
         let path = FilePath::decode(request.path(), self.dotfiles)?;
         match self.root.resolve(path.as_path())? {
@@ -98,23 +113,26 @@ impl FileHandler {
             }
             Resolved::Folder(folder) => match path.split() {
                 Some((_, name)) if !path.is_folder() => redirect(name, request.query()),
-                _ => self.folder(&path, &folder, request),
+                _ => self.folder(path, folder, request),
             },
         }
     }
 
     fn folder(
         &self,
-        path: &FilePath,
-        folder: &Folder,
+        path: FilePath,
+        folder: Folder,
         request: &Request<'_>,
     ) -> Result<Response, Rejection> {
+        if archive::is_asked(request.query())? {
+            return archive::respond(self.walk(), &path, &folder, request.method());
+        }
         let index = OsStr::new(INDEX);
         let index_path = path.join(index);
         match self.root.resolve(&index_path) {
             Ok(Resolved::File(found)) => self.file(request, &index_path, &found, index),
             Ok(Resolved::Folder(_)) | Err(PathError::NotFound) => {
-                listing::respond(&self.root, path, folder, self.dotfiles, request.headers())
+                listing::respond(self.walk(), path, folder, request.method(), request.headers())
             }
             Err(error) => Err(error.into()),
         }
@@ -127,9 +145,26 @@ impl FileHandler {
         found: &FoundFile,
         name: &OsStr,
     ) -> Result<Response, Rejection> {
-        let representation = Representation::of(found, name)?;
-        self.cache.keep(&self.root, request.path(), path, found.identity(), &representation);
-        representation.respond(request.method(), request.headers())
+        let headers = request.headers();
+        let representation = match Accepted::of(headers).select(&self.root, path, found) {
+            Some((encoded, coding)) => Representation::encoded(&encoded, name, Some(coding))?,
+            None => {
+                let representation = Representation::of(found, name)?;
+                self.cache.keep(
+                    &self.root,
+                    request.path(),
+                    path,
+                    found.identity(),
+                    &representation,
+                );
+                representation
+            }
+        };
+        let response = representation.respond(request.method(), headers)?;
+        Ok(match repr_digest::is_asked(headers) {
+            true => repr_digest::add(&self.digests, request.method(), &representation, response),
+            false => response,
+        })
     }
 
     /// The response that a client gets: that, or the reason why not.
@@ -145,6 +180,11 @@ impl FileHandler {
             true => response,
             false => response.with_header(X_CONTENT_TYPE_OPTIONS, NO_SNIFFING),
         }
+    }
+
+    fn walk(&self) -> Walk {
+        let Self { root, room, dotfiles, .. } = self;
+        Walk { root: Arc::clone(root), room: Arc::clone(room), dotfiles: *dotfiles }
     }
 
     fn allow(&self) -> HeaderValue {
@@ -190,8 +230,21 @@ impl Handler for FileHandler {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return None;
         }
+        // Whoever asks for an archive of a folder does not want its index.
+        if request.query().is_some() && request.path().ends_with('/') {
+            return None;
+        }
         let kept = self.cache.find(request.path())?;
-        let result = kept.representation().respond(request.method(), request.headers());
+        let headers = request.headers();
+        if Accepted::of(headers).may_replace(&self.root, kept.path()) {
+            return None;
+        }
+        let mut result = kept.representation().respond(request.method(), headers);
+        if repr_digest::is_asked(headers)
+            && let Ok(response) = result
+        {
+            result = Ok(repr_digest::add_known(&self.digests, kept.representation(), response)?);
+        }
         let mut response = self.finish(result);
         if *request.method() == Method::GET {
             response.body = read_at_once(response.body)?;

@@ -1,5 +1,6 @@
 use super::super::files::FileHandler;
 use super::super::testing::{ask, content, field, send, text};
+use crate::message::Body;
 use rustix::fs::{CWD, Mode, mkfifoat};
 use serde_json::Value;
 use std::ffi::OsStr;
@@ -155,7 +156,36 @@ fn an_empty_folder_and_a_large_one_are_listed() {
     for number in 0..3000 {
         fs::write(tree.path().join(format!("{number}")), "").unwrap();
     }
-    assert_eq!(json(&handler, "/")["entries"].as_array().unwrap().len(), 3000);
+    let response = ask(&handler, "GET", "/");
+    assert_eq!(response.body().length(), None, "it is rendered while it is sent");
+    let page = text(response);
+    assert_eq!(page.matches("<tr><td><a").count(), 3000);
+    assert!(page.ends_with("</html>\n"));
+    let listing = json(&handler, "/");
+    let mut expected: Vec<_> = (0..3000).map(|number| number.to_string()).collect();
+    expected.sort_unstable();
+    assert_eq!(strings(&listing, "name"), expected);
+}
+
+#[test]
+fn head_asks_for_no_names() {
+    let (_tree, handler) = served(&[b"a"]);
+    let (get, head) = (ask(&handler, "GET", "/"), ask(&handler, "HEAD", "/"));
+    assert_eq!(head.headers(), get.headers());
+    assert!(matches!(head.body(), Body::Empty));
+    assert_ne!(get.body().length(), None, "a small one has a length");
+}
+
+#[test]
+fn what_vanishes_before_its_turn_is_left_out() {
+    let names: Vec<String> = (0..3000).map(|number| format!("{number:04}")).collect();
+    let names: Vec<&[u8]> = names.iter().map(String::as_bytes).collect();
+    let (tree, handler) = served(&names);
+    let accept = "Accept: application/json\r\n";
+    let response = send(&handler, "GET", "/", accept, &mut std::io::empty(), None);
+    fs::remove_file(tree.path().join("2999")).unwrap();
+    let listing: Value = serde_json::from_str(&text(response)).unwrap();
+    assert_eq!(strings(&listing, "name").len(), 2999);
 }
 
 #[test]

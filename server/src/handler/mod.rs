@@ -1,24 +1,30 @@
 //! What answers requests: the `Handler` trait and the handlers that come with the server.
 
 mod accept;
+mod archive;
 pub mod beneath;
 mod cache;
+mod digest_index;
 mod digests;
+mod encoding;
 mod entity_tag;
 mod failure;
 pub mod files;
 mod listing;
 mod lookup;
 mod multipart;
+mod names;
 pub mod path;
 mod precondition;
 mod range;
 mod remove;
+mod repr_digest;
 mod representation;
 mod temporary;
 #[cfg(test)]
 mod testing;
 mod upload;
+mod ustar;
 mod validators;
 
 pub use files::FileHandler;

@@ -11,6 +11,7 @@
 //! those of them that RFC 9110 section 15.4.5 names.
 
 use super::beneath::FoundFile;
+use super::encoding::{self, Coding};
 use super::path::PathError;
 use super::precondition::{self, NOT_THIS_VERSION, Reading};
 use super::range::{self, Selection};
@@ -21,8 +22,8 @@ use crate::message::{Body, Response};
 use crate::open_file::OpenFile;
 use crate::prepared::PreparedFields;
 use ::http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LOCATION, CONTENT_RANGE, CONTENT_TYPE, ETAG, EXPIRES,
-    HeaderValue, LAST_MODIFIED, RANGE, VARY, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LOCATION, CONTENT_RANGE, CONTENT_TYPE,
+    ETAG, EXPIRES, HeaderValue, LAST_MODIFIED, RANGE, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use ::http::{HeaderMap, HeaderName, Method, StatusCode};
 use std::ffi::OsStr;
@@ -44,6 +45,15 @@ pub(super) struct Representation {
 impl Representation {
     /// Opens a file; `name` tells its media type.
     pub(super) fn of(found: &FoundFile, name: &OsStr) -> Result<Self, PathError> {
+        Self::encoded(found, name, None)
+    }
+
+    /// Opens a file that stands for another in an encoding; `name` is that of the other.
+    pub(super) fn encoded(
+        found: &FoundFile,
+        name: &OsStr,
+        coding: Option<Coding>,
+    ) -> Result<Self, PathError> {
         let metadata = found.metadata();
         let now = SystemTime::now();
         let validators = Validators::of(metadata, now);
@@ -54,12 +64,23 @@ impl Representation {
             fields.insert(LAST_MODIFIED, modified);
         }
         fields.insert(ACCEPT_RANGES, BYTES);
+        if let Some(coding) = coding {
+            fields.insert(CONTENT_ENCODING, coding.name());
+        }
+        if encoding::is_chosen_by(name) {
+            fields.insert(VARY, BY_ENCODING);
+        }
         fields.insert(X_CONTENT_TYPE_OPTIONS, NO_SNIFFING);
         Ok(Self {
             file: Arc::new(OpenFile::found(found.open()?, metadata)),
             validators,
             fields: PreparedFields::new(fields),
         })
+    }
+
+    /// The open file.
+    pub(super) fn file(&self) -> &Arc<OpenFile> {
+        &self.file
     }
 
     /// The length of the whole content in bytes.
@@ -176,6 +197,9 @@ impl Representation {
 /// What cannot be: numbers and letters of this program make no valid field.
 const INTERNAL: Rejection =
     Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "the parts could not be described");
+
+/// The value of `Vary` where the representation is chosen by what encodings a client takes.
+const BY_ENCODING: HeaderValue = HeaderValue::from_static("Accept-Encoding");
 
 /// The unit of ranges.
 const BYTES: HeaderValue = HeaderValue::from_static("bytes");

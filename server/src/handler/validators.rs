@@ -2,6 +2,7 @@
 //! section 8.8).
 
 use super::entity_tag::EntityTag;
+use crate::open_file::Identity;
 use ::http::header::HeaderValue;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -32,7 +33,7 @@ pub(super) struct Validators {
 impl Validators {
     /// The validators of a file that has this metadata now.
     pub(super) fn of(metadata: &Metadata, now: SystemTime) -> Self {
-        let settled = is_settled(metadata, now);
+        let settled = is_settled(&Identity::of(metadata), now);
         let modified = modified(metadata);
         let second = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         Self {
@@ -141,9 +142,8 @@ fn modified(metadata: &Metadata) -> Option<u64> {
 
 /// Whether a further change of the content would show in the times of a file. It is what git asks of its
 /// index ("racy git", Documentation/technical/racy-git.txt).
-fn is_settled(metadata: &Metadata, now: SystemTime) -> bool {
-    let modified = (metadata.mtime(), metadata.mtime_nsec());
-    let changed = (metadata.ctime(), metadata.ctime_nsec());
+pub(super) fn is_settled(identity: &Identity, now: SystemTime) -> bool {
+    let Identity { modified, changed, .. } = *identity;
     // A write sets both to the same. Where they differ, something else has changed since the last one, such as
     // the name, and a write would show even if it were in the same tick. An upload is such a file.
     if changed > modified && modified.0 > 0 {
