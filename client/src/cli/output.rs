@@ -80,16 +80,16 @@ impl Output {
         open().map_err(|error| failed(path, &error))
     }
 
-    /// Opens the place that `-o` names for a download that may go on where an earlier one ended.
-    pub(crate) fn resume(path: Option<&Path>, url: &Url) -> Result<Self, Report> {
+    /// Opens the place that `-o` names for a download that may go on where an earlier one ended, and
+    /// may fetch ranges of it in parallel.
+    pub(crate) fn resume(path: Option<&Path>, url: &Url, parallel: bool) -> Result<Self, Report> {
         let path = path.unwrap_or_else(|| Path::new(STANDARD));
         match place(path).map_err(|error| failed(path, &error))? {
             Place::Through(_) => Err(Report::new(Exit::Usage, "continue", "nothing to continue")
                 .explain(format!("{} is no regular file", name_of(path)))
                 .remedy("give a file with -o or -O, or leave --continue out")),
-            Place::File { target, mode } => {
-                PartialFile::open(target, mode, url).map(|file| Self::Partial(Box::new(file)))
-            }
+            Place::File { target, mode } => PartialFile::open(target, mode, url, parallel)
+                .map(|file| Self::Partial(Box::new(file))),
         }
     }
 

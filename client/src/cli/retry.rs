@@ -36,7 +36,7 @@ const LONGEST_ASKED: Duration = Duration::from_secs(3600);
 const TRANSIENT: [u64; 5] = [408, 429, 502, 503, 504];
 
 /// The attempts at one transfer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Retries {
     allowed: u32,
     used: u32,
@@ -96,6 +96,11 @@ impl Retries {
     /// How often was waited.
     pub(crate) fn used(&self) -> u32 {
         self.used
+    }
+
+    /// Counts what others have used, each of whom had as many.
+    pub(crate) fn add_used(&mut self, used: u32) {
+        self.used = self.used.saturating_add(used);
     }
 
     fn wait(&mut self, failure: Report) -> Result<(), Report> {

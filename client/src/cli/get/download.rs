@@ -10,7 +10,7 @@
 //! Whatever the server does, the file is right or it does not get its name.
 
 use super::super::Voice;
-use super::super::exchange::{Answer, Requester, WANT_REPR_DIGEST, body_error};
+use super::super::exchange::{Answer, Requester, WANT_REPR_DIGEST};
 use super::super::output::Output;
 use super::super::pace::Pace;
 use super::super::progress::Progress;
@@ -18,21 +18,19 @@ use super::super::retry::Retries;
 use super::super::summary::Summary;
 use super::integrity::{CONTENT_DIGEST, add_from, coding, compare, field, malformed};
 use super::names::name_for;
+use super::receive::in_pieces;
 use super::version::{Verdict, Version, judge};
 use sealpair_common::digest::{Hasher, Sha256};
 use sealpair_common::escape::Escaped;
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
 use sealpair_common::units::Size;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
 use ureq::http::header::{CONTENT_LENGTH, IF_RANGE, RANGE};
-use ureq::http::{HeaderName, HeaderValue, Method};
+use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use url::Url;
-
-/// A few records at a time, and a few system calls for a large file.
-pub(super) const PIECE: usize = 64 << 10;
 
 /// What the user wants of every file of a command.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +41,8 @@ pub(crate) struct Wishes {
     pub(crate) sha256: Option<Sha256>,
     /// The file gets the time of its last modification at the server.
     pub(crate) keep_time: bool,
+    /// How many connections there may be for one file.
+    pub(crate) parallel: usize,
 }
 
 /// What all downloads of a command share. It may be shared by threads.
@@ -87,6 +87,9 @@ impl Downloader<'_> {
             resumed_from: 0,
             bytes: 0,
             hasher: None,
+            in_parallel: self.wishes.parallel > 1
+                && output.file().is_some()
+                && ![RANGE, IF_RANGE].iter().any(|name| self.requester.is_given(name)),
             output,
         };
         download.take_up();
@@ -108,25 +111,27 @@ impl Downloader<'_> {
 }
 
 /// The answer that completed a download.
-struct Ended {
-    summary: Summary,
+pub(super) struct Ended {
+    pub(super) summary: Summary,
     /// The user asked on a condition, and what is there is good.
-    not_modified: bool,
+    pub(super) not_modified: bool,
 }
 
-struct Download<'a> {
-    shared: &'a Downloader<'a>,
-    url: &'a Url,
-    progress: &'a Progress,
-    output: Output,
+pub(super) struct Download<'a> {
+    pub(super) shared: &'a Downloader<'a>,
+    pub(super) url: &'a Url,
+    pub(super) progress: &'a Progress,
+    pub(super) output: Output,
     /// How much of the version is in the output.
-    have: u64,
+    pub(super) have: u64,
     /// The version that the output has the beginning of.
-    version: Option<Version>,
-    resumed_from: u64,
-    bytes: u64,
+    pub(super) version: Option<Version>,
+    pub(super) resumed_from: u64,
+    pub(super) bytes: u64,
     /// Of what is in the output, where there is something to compare it with.
-    hasher: Option<Hasher>,
+    pub(super) hasher: Option<Hasher>,
+    /// Whether several connections are to be tried.
+    pub(super) in_parallel: bool,
 }
 
 impl Download<'_> {
@@ -143,6 +148,9 @@ impl Download<'_> {
 
     /// Makes one request and takes what it brings. `None`: it brought something, and more is missing.
     fn attempt(&mut self, retries: &mut Retries) -> Result<Option<Ended>, Report> {
+        if self.in_parallel {
+            return self.attempt_in_parallel(retries);
+        }
         let Some(condition) = self.condition()? else {
             let answer = self.ask(&[])?;
             return self.take_whole(answer, retries);
@@ -196,8 +204,8 @@ impl Download<'_> {
         Ok(validator)
     }
 
-    fn ask(&self, more: &[(HeaderName, HeaderValue)]) -> Result<Answer, Report> {
-        let mut fields = vec![(WANT_REPR_DIGEST, HeaderValue::from_static("sha-256=10"))];
+    pub(super) fn ask(&self, more: &[(HeaderName, HeaderValue)]) -> Result<Answer, Report> {
+        let mut fields = vec![want_digest()];
         fields.extend_from_slice(more);
         self.shared.requester.fetch(&Method::GET, self.url, &fields)
     }
@@ -215,7 +223,7 @@ impl Download<'_> {
     }
 
     /// Throws away what there is. What has been handed on already cannot be thrown away.
-    fn begin_again(&mut self, why: &str) -> Result<(), Report> {
+    pub(super) fn begin_again(&mut self, why: &str) -> Result<(), Report> {
         if self.have > 0 {
             if !self.output.begin_again()? {
                 return Err(cannot_go_on(why, self.have));
@@ -252,10 +260,7 @@ impl Download<'_> {
             version.etag = None;
             version.settled = false;
         }
-        if let Some(coding) = coding(headers) {
-            let coding = Escaped(&coding).to_string();
-            self.say(&format!("the content is kept as it came, encoded as {coding}"));
-        }
+        self.note_headers(headers);
         self.refuse_too_much(length.unwrap_or(0))?;
         self.output.name_it(name_for(self.url, headers))?;
         if let Output::Partial(partial) = &mut self.output {
@@ -263,6 +268,17 @@ impl Download<'_> {
         }
         self.version = Some(version);
         self.pour(answer, length, retries)
+    }
+
+    /// Says what is strange about the fields of a first answer.
+    pub(super) fn note_headers(&self, headers: &HeaderMap) {
+        if let Some(coding) = coding(headers) {
+            let coding = Escaped(&coding).to_string();
+            self.say(&format!("the content is kept as it came, encoded as {coding}"));
+        }
+        if let Some(name) = malformed(headers) {
+            self.say(&format!("{name} cannot be read, and is not checked"));
+        }
     }
 
     fn take_part(
@@ -291,9 +307,6 @@ impl Download<'_> {
     ) -> Result<Option<Ended>, Report> {
         let summary = Summary::of(&answer);
         let headers = answer.response.headers();
-        if let Some(name) = malformed(headers) {
-            self.say(&format!("{name} cannot be read, and is not checked"));
-        }
         let of_content = field(headers, &CONTENT_DIGEST).ok().flatten();
         let mut content = match of_content {
             None => None,
@@ -304,33 +317,15 @@ impl Download<'_> {
         self.progress.begin(length, self.have);
         let mut body = answer.response.into_body();
         let mut reader = self.shared.pace.read(body.as_reader());
-        let mut piece = vec![0; PIECE];
-        let mut filled = 0;
-        loop {
-            let read = reader.read(&mut piece[filled..]);
-            if let Ok(count) = &read {
-                filled += count;
-                self.progress.advance(*count);
+        let prompt = self.output.is_through();
+        in_pieces(&mut reader, prompt, &mut |piece| {
+            self.write(piece, end)?;
+            if let Some((hasher, _)) = &mut content {
+                hasher.update(piece).map_err(hash_failed)?;
             }
-            let more = match &read {
-                Ok(count) => *count > 0,
-                Err(error) => error.kind() == io::ErrorKind::Interrupted,
-            };
-            // Who reads a pipe gets what there is; a file gets pieces that are worth a system call.
-            if filled > 0 && (filled == piece.len() || !more || self.output.is_through()) {
-                self.write(&piece[..filled], end)?;
-                if let Some((hasher, _)) = &mut content {
-                    hasher.update(&piece[..filled]).map_err(hash_failed)?;
-                }
-                retries.went_forward();
-                filled = 0;
-            }
-            match read {
-                Ok(0) => break,
-                Err(error) if !more => return Err(body_error(error)),
-                Ok(_) | Err(_) => {}
-            }
-        }
+            retries.went_forward();
+            Ok(())
+        })?;
         if let Some((hasher, expected)) = content {
             let found = hasher.finish().map_err(hash_failed)?;
             compare(found, expected, "the server's Content-Digest")?;
@@ -357,10 +352,11 @@ impl Download<'_> {
         }
         self.have = after;
         self.bytes += bytes.len() as u64;
+        self.progress.advance(bytes.len());
         Ok(())
     }
 
-    fn refuse_too_much(&self, length: u64) -> Result<(), Report> {
+    pub(super) fn refuse_too_much(&self, length: u64) -> Result<(), Report> {
         let limit = self.shared.wishes.max_size.unwrap_or(u64::MAX);
         if length <= limit {
             return Ok(());
@@ -372,13 +368,21 @@ impl Download<'_> {
             .detail("url", self.url.as_str()))
     }
 
+    /// A hasher, if there is something to compare its digest with.
+    pub(super) fn wanted_hasher(&self) -> Result<Option<Hasher>, Report> {
+        let announced = self.version.as_ref().and_then(Version::digest);
+        match announced.or(self.shared.wishes.sha256) {
+            None => Ok(None),
+            Some(_) => Hasher::new().map(Some).map_err(hash_failed),
+        }
+    }
+
     /// Makes the hasher that is needed, and lets it see what is in the output already.
     fn prepare_hasher(&mut self) -> Result<(), Report> {
-        let announced = self.version.as_ref().and_then(Version::digest);
-        if announced.or(self.shared.wishes.sha256).is_none() || self.hasher.is_some() {
+        if self.hasher.is_some() {
             return Ok(());
         }
-        let mut hasher = Hasher::new().map_err(hash_failed)?;
+        let Some(mut hasher) = self.wanted_hasher()? else { return Ok(()) };
         match self.output.file() {
             Some(file) => add_from(&mut hasher, file, self.have).map_err(hash_failed)?,
             None if self.have == 0 => {}
@@ -452,12 +456,17 @@ impl Download<'_> {
         }
     }
 
-    fn say(&self, text: &str) {
+    pub(super) fn say(&self, text: &str) {
         if !self.shared.voice.quiet {
             // A courtesy: nobody may be reading.
             let _ = writeln!(io::stderr(), "sealpair: {}: {text}", Escaped(self.url.as_str()));
         }
     }
+}
+
+/// Asks for the digest of the whole (RFC 9530 section 4).
+pub(super) fn want_digest() -> (HeaderName, HeaderValue) {
+    (WANT_REPR_DIGEST, HeaderValue::from_static("sha-256=10"))
 }
 
 fn cannot_go_on(why: &str, have: u64) -> Report {
@@ -471,10 +480,10 @@ fn strange(why: &str) -> Report {
     Report::new(Exit::Protocol, "http-protocol", "the server broke the HTTP protocol").explain(why)
 }
 
-fn hash_failed(error: io::Error) -> Report {
+pub(super) fn hash_failed(error: io::Error) -> Report {
     Report::new(Exit::LocalIo, "digest", "the digest cannot be computed").explain(error.to_string())
 }
 
-fn unexpected() -> Report {
+pub(super) fn unexpected() -> Report {
     Report::new(Exit::Unexpected, "unexpected", "the request cannot be made")
 }

@@ -5,12 +5,15 @@
 //!                                 ─▶ integrity (digests)
 //!                                 ─▶ the output: a temporary file, standard output, or
 //! part       what an earlier run has left
+//! parallel   the same over several connections, by the plan
 //! ```
 
 mod download;
 mod integrity;
 mod names;
+mod parallel;
 mod part;
+mod plan;
 mod present;
 mod receive;
 mod version;
@@ -58,6 +61,11 @@ pub(crate) struct GetArgs {
     #[arg(short, long = "continue")]
     resume: bool,
 
+    /// Fetch one file over up to so many connections, where the server sends parts
+    #[arg(long, value_name = "N", default_value_t = 1,
+        value_parser = clap::value_parser!(u8).range(1..=16))]
+    parallel: u8,
+
     /// SHA-256 that the content must have, in hexadecimal digits
     #[arg(long, value_name = "HEX")]
     sha256: Option<Sha256>,
@@ -83,7 +91,12 @@ pub(crate) fn run(args: &GetArgs, voice: Voice) -> Result<Exit, Report> {
     }
     let url = args.url.parse()?;
     let requester = Requester::new(&args.http, voice)?;
-    let wishes = Wishes { max_size: args.max_size, sha256: args.sha256, keep_time: !args.no_mtime };
+    let wishes = Wishes {
+        max_size: args.max_size,
+        sha256: args.sha256,
+        keep_time: !args.no_mtime,
+        parallel: args.parallel.into(),
+    };
     // Before anything is asked for: what cannot be kept need not be sent.
     let output = match args.resume {
         false if args.remote_name => Output::unnamed()?,
@@ -102,7 +115,7 @@ pub(crate) fn run(args: &GetArgs, voice: Voice) -> Result<Exit, Report> {
             }
             match named.as_deref().filter(|path| args.remote_name && path.exists()) {
                 Some(path) => return Err(exists(path)),
-                None => Output::resume(named.as_deref(), &url)?,
+                None => Output::resume(named.as_deref(), &url, args.parallel > 1)?,
             }
         }
     };

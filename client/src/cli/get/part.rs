@@ -12,6 +12,7 @@
 
 use super::super::interrupt;
 use super::super::output::{directory_of, failed, settle};
+use super::plan::{Range, Ranges};
 use super::version::Version;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::io::Errno;
@@ -47,9 +48,10 @@ struct State {
     synced: u64,
     /// Which run of the kernel wrote them.
     boot: String,
-    /// Where ranges came in parallel: those that are complete, first byte and end (exclusive).
+    /// Where ranges came in parallel: those that are on the disk, from the first byte to the end
+    /// (exclusive). The file's length says nothing then.
     #[serde(default)]
-    ranges: Vec<(u64, u64)>,
+    ranges: Option<Vec<Range>>,
 }
 
 /// A file of which the beginning may be there.
@@ -69,41 +71,78 @@ pub(crate) struct PartialFile {
 }
 
 impl PartialFile {
-    /// Opens or makes the partial file of a target, and locks it.
-    pub(crate) fn open(target: PathBuf, mode: Option<u32>, url: &Url) -> Result<Self, Report> {
+    /// Opens or makes the partial file of a target, and locks it. What came in parallel is kept behind
+    /// the first gap, too, if the rest is to come in `parallel`.
+    pub(crate) fn open(
+        target: PathBuf,
+        mode: Option<u32>,
+        url: &Url,
+        parallel: bool,
+    ) -> Result<Self, Report> {
         let path = part_path(&target);
         let state_path = with_suffix(&target, ".part.json");
         let file = lock(&path)?;
         let (url, state, length) = (url.to_string(), None, 0);
         let mut partial =
             Self { file, target, path, state_path, url, mode, state, length, finished: false };
-        partial.recover().map_err(|error| failed(&partial.path, &error))?;
+        partial.recover(parallel).map_err(|error| failed(&partial.path, &error))?;
         Ok(partial)
     }
 
     /// Keeps what is proved to be good of what is there.
-    fn recover(&mut self) -> io::Result<()> {
+    fn recover(&mut self, parallel: bool) -> io::Result<()> {
         let there = self.file.metadata()?.len();
         let state = read_state(&self.state_path).filter(|state| state.url == self.url);
-        let Some(state) = state else {
+        let Some(mut state) = state else {
             return self.begin_again();
         };
-        let good = match state.boot == boot() && !state.boot.is_empty() {
-            // A file that ranges came into is as long as the whole from the beginning.
-            true if state.ranges.is_empty() => there,
-            _ => state.synced.min(there),
+        let ranges = state.ranges.as_ref().map(|ranges| Ranges::new(ranges, there));
+        let good = match &ranges {
+            Some(ranges) if parallel => ranges.sum(),
+            Some(ranges) => ranges.prefix(),
+            None if state.boot == boot() && !state.boot.is_empty() => there,
+            None => state.synced.min(there),
         };
         if good == 0 || state.version.length.is_some_and(|length| good > length) {
             return self.begin_again();
         }
-        if state.ranges.is_empty() {
-            self.file.set_len(good)?;
+        match ranges {
+            Some(ranges) if parallel => state.ranges = Some(ranges.as_slice().to_vec()),
+            _ => self.file.set_len(good)?,
+        }
+        if !parallel && state.ranges.take().is_some() {
+            // From now on the file's length says how much is good; it has been cut to that.
+            state.synced = good;
+            self.file.sync_data()?;
+            write_state(&self.state_path, &state)?;
         }
         self.file.seek(SeekFrom::Start(good))?;
         self.length = good;
         self.state = Some(state);
         self.note_interruption();
         Ok(())
+    }
+
+    /// The ranges that are there, of a version whose length is known.
+    pub(super) fn ranges(&self) -> Option<(&Version, Vec<Range>)> {
+        let state = self.state.as_ref()?;
+        let ranges = state.ranges.clone().unwrap_or_else(|| vec![(0, self.length)]);
+        Some((&state.version, ranges))
+    }
+
+    /// Takes note of the ranges that are there, once they are on the disk.
+    pub(super) fn note_ranges(&mut self, version: &Version, there: &[Range]) -> Result<(), Report> {
+        let state = State {
+            schema: SCHEMA.to_owned(),
+            url: self.url.clone(),
+            version: version.clone(),
+            synced: 0,
+            boot: boot(),
+            ranges: Some(there.to_vec()),
+        };
+        self.length = Ranges::new(there, u64::MAX).sum();
+        let saved = self.file.sync_data().and_then(|()| self.save(state));
+        saved.map_err(|error| failed(&self.path, &error))
     }
 
     /// What there is from an earlier attempt: the version, and how many bytes of it.
@@ -123,7 +162,7 @@ impl PartialFile {
             version: version.clone(),
             synced: self.state.as_ref().map_or(0, |state| state.synced),
             boot: boot(),
-            ranges: Vec::new(),
+            ranges: None,
         };
         self.save(state).map_err(|error| failed(&self.state_path, &error))
     }
@@ -158,7 +197,8 @@ impl PartialFile {
         self.file.set_len(0)?;
         self.file.rewind()?;
         self.length = 0;
-        let synced = self.state.take().is_some_and(|state| state.synced > 0);
+        let synced =
+            self.state.take().is_some_and(|state| state.synced > 0 || state.ranges.is_some());
         interrupt::unfinished().resumable.remove(&self.target);
         match fs::remove_file(&self.state_path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -323,7 +363,7 @@ mod tests {
     }
 
     fn open(folder: &TempDir) -> Result<PartialFile, Report> {
-        PartialFile::open(folder.path().join("f"), None, &url())
+        PartialFile::open(folder.path().join("f"), None, &url(), false)
     }
 
     /// A folder with six bytes of ten from an earlier run.
@@ -392,6 +432,24 @@ mod tests {
         let folder = six_of_ten();
         edit_state(&folder, |state| state.boot = "another".to_owned());
         assert_eq!(there(&folder), None);
+    }
+
+    #[test]
+    fn of_ranges_in_parallel_only_the_first_serves_one_connection() {
+        let folder = TempDir::new().unwrap();
+        let mut partial = open(&folder).unwrap();
+        partial.note_ranges(&version(10), &[(0, 3), (6, 8)]).unwrap();
+        partial.file().set_len(10).unwrap();
+        drop(partial);
+        let again = |parallel| {
+            let target = folder.path().join("f");
+            let partial = PartialFile::open(target, None, &url(), parallel).unwrap();
+            partial.ranges().map(|(_, ranges)| ranges)
+        };
+        assert_eq!(again(true).unwrap(), [(0, 3), (6, 8)]);
+        assert_eq!(again(false).unwrap(), [(0, 3)]);
+        assert_eq!(fs::metadata(folder.path().join("f.part")).unwrap().len(), 3);
+        assert_eq!(again(true).unwrap(), [(0, 3)]);
     }
 
     #[test]

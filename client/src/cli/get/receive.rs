@@ -5,11 +5,13 @@ use super::super::exchange::{Answer, body_error};
 use super::super::output::Output;
 use super::super::progress::Progress;
 use super::super::summary::Summary;
-use super::download::PIECE;
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
 use std::io::{self, IsTerminal, Read};
 use std::path::Path;
+
+/// A few records at a time, and a few system calls for a large file.
+const PIECE: usize = 64 << 10;
 
 /// Reads the content of an answer to where it belongs.
 pub(crate) fn receive(answer: Answer, mut output: Output, voice: Voice) -> Result<Exit, Report> {
@@ -21,33 +23,15 @@ pub(crate) fn receive(answer: Answer, mut output: Output, voice: Voice) -> Resul
     }
     let on_screen = output.is_standard() && io::stdout().is_terminal();
     let progress = Progress::new(answer.length(), voice, on_screen);
-    let mut body = answer.response.into_body();
-    let mut reader = body.as_reader();
-    let mut piece = vec![0; PIECE];
-    let mut filled = 0;
     let mut bytes = 0;
-    loop {
-        let read = reader.read(&mut piece[filled..]);
-        if let Ok(count) = &read {
-            filled += count;
-            bytes += *count as u64;
-            progress.advance(*count);
-        }
-        let more = match &read {
-            Ok(count) => *count > 0,
-            Err(error) => error.kind() == io::ErrorKind::Interrupted,
-        };
-        // Who reads a pipe gets what there is; a file gets pieces that are worth a system call.
-        if filled == piece.len() || !more || output.is_through() {
-            output.write(&piece[..filled])?;
-            filled = 0;
-        }
-        match read {
-            Ok(0) => break,
-            Err(error) if !more => return Err(body_error(error)),
-            Ok(_) | Err(_) => {}
-        }
-    }
+    let mut body = answer.response.into_body();
+    let prompt = output.is_through();
+    in_pieces(&mut body.as_reader(), prompt, &mut |piece| {
+        output.write(piece)?;
+        bytes += piece.len() as u64;
+        progress.advance(piece.len());
+        Ok(())
+    })?;
     drop(progress);
     let name = output.name().to_owned();
     let standard = output.is_standard();
@@ -56,6 +40,35 @@ pub(crate) fn receive(answer: Answer, mut output: Output, voice: Voice) -> Resul
     let quiet = voice.quiet || (standard && !voice.verbose);
     summary.say(Voice { quiet, ..voice }, bytes, Some(&name))?;
     Ok(Exit::Done)
+}
+
+/// Reads to the end and hands on pieces. Who reads a pipe gets what there is, promptly; a file gets
+/// pieces that are worth a system call.
+pub(super) fn in_pieces(
+    reader: &mut dyn Read,
+    prompt: bool,
+    take: &mut dyn FnMut(&[u8]) -> Result<(), Report>,
+) -> Result<(), Report> {
+    let mut piece = vec![0; PIECE];
+    let mut filled = 0;
+    loop {
+        let read = reader.read(piece.get_mut(filled..).unwrap_or_default());
+        let more = match &read {
+            Ok(count) => *count > 0,
+            Err(error) => error.kind() == io::ErrorKind::Interrupted,
+        };
+        filled += read.as_ref().copied().unwrap_or_default();
+        // What came before a failure is good.
+        if filled > 0 && (filled == piece.len() || !more || prompt) {
+            take(piece.get(..filled).unwrap_or_default())?;
+            filled = 0;
+        }
+        match read {
+            Ok(0) => return Ok(()),
+            Err(error) if !more => return Err(body_error(error)),
+            Ok(_) | Err(_) => {}
+        }
+    }
 }
 
 /// Standard output holds the document; the content needs a place of its own.
