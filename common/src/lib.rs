@@ -6,12 +6,15 @@
 //!   session, and the reason of a failure;
 //! - [`pki`]: a local certificate authority, issuing and inspection;
 //! - [`digest`]: SHA-256 of content, computed as it passes, and its fields;
+//! - [`checksum`]: what other protocols check content with;
+//! - [`random`]: numbers that nobody can foresee;
 //! - [`handover`]: descriptors that whoever started the process has opened for it;
 //! - [`memory`]: buffers that belong to threads, and giving back what a burst leaves behind;
 //! - [`exit`], [`report`], [`escape`], [`units`]: how a failure is numbered, told, and shown safely.
 //!
 //! The only unsafe code of the workspace is in `ffi`.
 
+pub mod checksum;
 pub mod digest;
 pub mod escape;
 pub mod exit;
@@ -20,6 +23,7 @@ pub mod handover;
 mod material;
 pub mod memory;
 pub mod pki;
+pub mod random;
 pub mod report;
 pub mod tls;
 pub mod units;

@@ -144,7 +144,7 @@ impl Exchange {
         let without_content = decoder.is_done();
         let Self { wire, info } = self;
         let mut content = Content::new(wire, decoder, head.expect_continue, limits.pace());
-        let body = RequestBody::new(&mut content, length);
+        let body = RequestBody::of_connection(&mut content, length);
         let mut request = Request::new(head, body, info);
         let response = catch_unwind(AssertUnwindSafe(|| {
             if without_content && let Some(response) = service.handler.answer_at_once(&request) {

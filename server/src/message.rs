@@ -4,11 +4,13 @@
 //! put into them. The body of a request is read from the connection while the handler reads it; the
 //! body of a response is sent after the handler has returned.
 
+use crate::http::Framing;
 use crate::http::head::RequestHead;
+use crate::http::response::write_head;
 use crate::open_file::OpenFile;
 use crate::prepared::{Fields, PreparedFields};
 use ::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use ::http::{HeaderMap, Method, StatusCode};
+use ::http::{HeaderMap, Method, StatusCode, Version};
 use sealpair_common::tls::TlsSession;
 use std::borrow::Cow;
 use std::fmt;
@@ -59,6 +61,26 @@ impl<'c> Request<'c> {
     /// The whole head: target, version, framing.
     pub fn head(&self) -> &RequestHead {
         &self.head
+    }
+
+    /// Sends an interim response (RFC 9110 section 15.2), such as 104, before the response that the
+    /// handler returns. It replaces no `100 Continue`: that is sent when the content is read.
+    ///
+    /// An HTTP/1.0 client does not know them and is sent none (section 15.2); neither is anybody where
+    /// no connection is below.
+    ///
+    /// # Errors
+    ///
+    /// When the connection is lost, or does not take it in time.
+    pub fn send_interim(&mut self, status: StatusCode, fields: &HeaderMap) -> io::Result<()> {
+        match &mut self.body.source {
+            Source::Connection(connection) if self.head.version == Version::HTTP_11 => {
+                let mut head = Vec::new();
+                write_head(&mut head, status, fields, Framing::None, false, "");
+                connection.send_interim(&head)
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn into_head(self) -> RequestHead {
@@ -115,6 +137,14 @@ impl ConnectionInfo {
         }
     }
 
+    /// The TCP connection, to be ended from another thread.
+    pub(crate) fn tcp(&self) -> Option<&Arc<TcpStream>> {
+        match &self.local {
+            Local::Known(_) => None,
+            Local::Of(tcp) => Some(tcp),
+        }
+    }
+
     /// The subject of the client's certificate, if it presented one. It is the client's own text: show
     /// it through [`Escaped`](sealpair_common::escape::Escaped).
     pub fn subject(&self) -> Option<&str> {
@@ -132,14 +162,33 @@ impl ConnectionInfo {
 /// The end of the reader is the end of the content as its framing declares it; a connection that ends
 /// earlier is an error, never a short body. The error inside is a [`BodyError`].
 pub struct RequestBody<'c> {
-    source: &'c mut (dyn Read + 'c),
+    source: Source<'c>,
     length: Option<u64>,
+}
+
+/// Where content comes from.
+enum Source<'c> {
+    /// From anywhere: nobody is there who could be told something.
+    Reader(&'c mut (dyn Read + 'c)),
+    /// From a connection.
+    Connection(&'c mut (dyn Interim + 'c)),
+}
+
+/// Content whose sender can be told something before the response.
+pub(crate) trait Interim: Read {
+    /// Sends the head of an interim response now (RFC 9110 section 15.2).
+    fn send_interim(&mut self, head: &[u8]) -> io::Result<()>;
 }
 
 impl<'c> RequestBody<'c> {
     /// A body that `source` yields; `length` is its length where the head declares one.
     pub fn new(source: &'c mut (dyn Read + 'c), length: Option<u64>) -> Self {
-        Self { source, length }
+        Self { source: Source::Reader(source), length }
+    }
+
+    /// The body of a request that a connection is reading.
+    pub(crate) fn of_connection(source: &'c mut (dyn Interim + 'c), length: Option<u64>) -> Self {
+        Self { source: Source::Connection(source), length }
     }
 
     /// The length in bytes that the head declares; `None` when it is known only at the end (chunked).
@@ -150,7 +199,10 @@ impl<'c> RequestBody<'c> {
 
 impl Read for RequestBody<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.source.read(buf)
+        match &mut self.source {
+            Source::Reader(source) => source.read(buf),
+            Source::Connection(source) => source.read(buf),
+        }
     }
 }
 

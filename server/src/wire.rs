@@ -8,7 +8,7 @@ use crate::http::body::BodyDecoder;
 use crate::http::head::{HeadLimits, RequestHead, parse};
 use crate::http::response::CONTINUE;
 use crate::http::scan::HeadScanner;
-use crate::message::BodyError;
+use crate::message::{BodyError, Interim};
 use ::http::StatusCode;
 use sealpair_common::memory::{self, Spare};
 use sealpair_common::tls::{Arrived, Failure, Patience, Reason, TlsStream};
@@ -328,6 +328,13 @@ impl Read for Content<'_> {
                 Err(error.into())
             }
         }
+    }
+}
+
+impl Interim for Content<'_> {
+    fn send_interim(&mut self, head: &[u8]) -> io::Result<()> {
+        self.wire.stream.write_all(head)?;
+        self.wire.stream.flush()
     }
 }
 

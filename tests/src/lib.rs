@@ -13,6 +13,8 @@
 //! crowd     many clients at a time that misbehave
 //! survival  what a server has, and how it serves others, before, while and after it is abused
 //! peers     curl, openssl, nginx; and servers that misbehave as told
+//! moments   random numbers, which a failed test can have again
+//! power     loss of power, replayed on the system calls of a program
 //! waiting   until something is so, or a deadline has passed
 //! ```
 //!
@@ -25,9 +27,11 @@ pub mod crowd;
 pub mod fips;
 pub mod inspection;
 pub mod key_updates;
+pub mod moments;
 pub mod ocsp;
 pub mod peers;
 pub mod pki;
+pub mod power;
 pub mod proc;
 pub mod program;
 pub mod raw;

@@ -3,10 +3,12 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use rustix::process::Signal;
 use sealpair_common::digest::{Hasher, Sha256};
 use sealpair_tests::peers::{Act, Asked, Script};
-use sealpair_tests::{Credentials, Ended, Pki, Run};
+use sealpair_tests::{Credentials, Ended, Pki, Run, SealpairServer, settles};
 use std::fs;
+use std::hash::{BuildHasher, Hasher as _, RandomState};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use tempfile::TempDir;
@@ -315,4 +317,80 @@ fn a_refusal_that_comes_in_the_end_is_final() {
     assert_eq!(asked[2].field("if-none-match"), "", "the condition is the target's");
     assert_eq!(asked.len(), 4);
     assert!(fixture.records().is_empty());
+}
+
+/// What the server has of uploads that are not complete.
+fn partial(server: &SealpairServer) -> u64 {
+    let files = fs::read_dir(server.root()).unwrap().flatten();
+    let files = files.filter(|file| {
+        let name = file.file_name().into_string().unwrap();
+        name.starts_with(".sealpair-upload-") && !name.contains(".json")
+    });
+    files.filter_map(|file| Some(file.metadata().ok()?.len())).sum()
+}
+
+#[test]
+fn a_killed_client_goes_on_where_it_was() {
+    const LENGTH: u64 = 12 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let server = SealpairServer::start(|s| s.writable());
+    let mut content: Vec<u8> =
+        (0..LENGTH as u32 / 4).flat_map(|at| (at * 7).to_le_bytes()).collect();
+    let put = |more: &[&str]| {
+        let run = Run::of("sealpair").args(["--json", "put", "big", &server.url("/")]).args(more);
+        let run = run.arg("--ca").arg(server.ca()).current_dir(dir.path());
+        run.env("XDG_STATE_HOME", dir.path().join("state"))
+    };
+    for round in 0..3_u32 {
+        content[0] = round as u8;
+        fs::write(dir.path().join("big"), &content).unwrap();
+        // Killed twice in each upload, anywhere: within the first third, and within the second.
+        let mut least = 0;
+        for third in 0..2 {
+            let random = u64::from(RandomState::new().build_hasher().finish() as u32);
+            let until = third * LENGTH / 3 + random % (LENGTH / 3);
+            let mut client = put(&["--limit-rate", "20MiB"]).start();
+            settles("so much has arrived", || partial(&server) > until || client.has_ended());
+            client.signal(Signal::KILL);
+            assert_eq!(client.wait().signal(), Some(9));
+            let kept = partial(&server);
+            assert!(kept >= until && kept >= least, "{kept}, {until}, {least}");
+            least = kept;
+        }
+        assert!(!server.root().join("big").exists() || round > 0, "nothing has the name yet");
+        let ended = put(&[]).run().expect_success();
+        let sent = ended.json()["bytes"].as_u64().unwrap();
+        assert!(sent <= LENGTH - least, "{sent} of {LENGTH} were sent again, {least} were there");
+        assert!(fs::read(server.root().join("big")).unwrap() == content);
+        assert_eq!(partial(&server), 0);
+    }
+    assert_eq!(fs::read_dir(dir.path().join("state/sealpair/uploads")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_killed_server_is_gone_on_with_when_it_is_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let content: Vec<u8> = (0..2_u32 << 20).flat_map(|at| at.to_le_bytes()).collect();
+    fs::write(dir.path().join("big"), &content).unwrap();
+    let root = dir.path().join("root");
+    fs::create_dir(&root).unwrap();
+    let start = |listen: &str| {
+        SealpairServer::start(|s| {
+            s.writable().serving(&root).state_dir(dir.path().join("srv")).listen(listen)
+        })
+    };
+    let server = start("127.0.0.1:0");
+    let address = server.address().to_string();
+    let run = Run::of("sealpair").args(["--json", "put", "big", &server.url("/"), "--retry", "20"]);
+    let run = run.args(["--limit-rate", "20MiB"]).arg("--ca").arg(server.ca());
+    let run = run.current_dir(dir.path()).env("XDG_STATE_HOME", dir.path().join("state"));
+    let client = run.start();
+    settles("some of it has arrived", || partial(&server) > 2 << 20);
+    server.signal(Signal::KILL);
+    drop(server);
+    let _server = start(&address);
+    let ended = client.wait().expect_success();
+    assert!(ended.stderr.contains("trying again"), "{ended}");
+    assert!(fs::read(root.join("big")).unwrap() == content);
+    assert!(ended.json()["bytes"].as_u64().unwrap() < 2 * content.len() as u64, "{ended}");
 }

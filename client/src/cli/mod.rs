@@ -14,6 +14,7 @@ mod get;
 mod head;
 mod inspect;
 mod interrupt;
+mod many;
 mod output;
 mod pace;
 mod progress;

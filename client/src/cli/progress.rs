@@ -1,34 +1,44 @@
 //! A progress bar on a terminal; nothing in a pipe.
 
 use super::Voice;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use sealpair_common::escape::escaped;
 use std::io::{self, IsTerminal, Read};
 
 /// Shows how far a transfer is.
 #[derive(Debug)]
-pub(crate) struct Progress(Option<ProgressBar>);
+pub(crate) struct Progress {
+    bar: Option<ProgressBar>,
+    /// That of all transfers together.
+    total: Option<ProgressBar>,
+}
 
 impl Progress {
     /// A bar of this length, or a counter where the length is unknown. It is shown only where a person
     /// looks at standard error and the content does not go to the same screen.
     pub(crate) fn new(length: Option<u64>, voice: Voice, content_on_screen: bool) -> Self {
-        let watched = io::stderr().is_terminal() && !voice.quiet && !voice.json;
-        if !watched || content_on_screen {
-            return Self(None);
+        if !is_watched(voice) || content_on_screen {
+            return Self { bar: None, total: None };
         }
         let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
         bar.set_style(style(length.is_some()));
-        Self(Some(bar))
+        Self { bar: Some(bar), total: None }
     }
 
     /// A transfer begins, or goes on, where so much of its length is done.
     pub(crate) fn begin(&self, length: Option<u64>, done: u64) {
-        if let Some(bar) = &self.0 {
+        if let Some(bar) = &self.bar {
             if let Some(length) = length
                 && bar.length() != Some(length)
             {
                 bar.set_length(length);
-                bar.set_style(style(true));
+                if self.total.is_none() {
+                    bar.set_style(style(true));
+                }
+            }
+            if let Some(total) = &self.total {
+                total.dec(bar.position());
+                total.inc(done);
             }
             bar.set_position(done);
             bar.reset_eta();
@@ -36,10 +46,69 @@ impl Progress {
     }
 
     pub(crate) fn advance(&self, bytes: usize) {
-        if let Some(bar) = &self.0 {
+        if let Some(bar) = &self.bar {
             bar.inc(bytes as u64);
         }
+        if let Some(total) = &self.total {
+            total.inc(bytes as u64);
+        }
     }
+}
+
+/// The bars of many transfers: one for each file that is being moved, and one for all together.
+#[derive(Debug)]
+pub(crate) struct Board(Option<(MultiProgress, ProgressBar)>);
+
+impl Board {
+    /// `total` is the length of all of it, where that is known.
+    pub(crate) fn new(total: Option<u64>, voice: Voice) -> Self {
+        if !is_watched(voice) {
+            return Self(None);
+        }
+        let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+        let all = bars.add(ProgressBar::no_length());
+        if let Some(total) = total {
+            all.set_length(total);
+        }
+        all.set_style(style(total.is_some()));
+        Self(Some((bars, all)))
+    }
+
+    /// A bar for a file, as long as it is moved.
+    pub(crate) fn file(&self, name: &str, length: Option<u64>) -> Progress {
+        let Some((bars, all)) = &self.0 else {
+            return Progress { bar: None, total: None };
+        };
+        let bar = bars.insert_before(all, ProgressBar::no_length());
+        if let Some(length) = length {
+            bar.set_length(length);
+        }
+        // A template in which the name stood could be one that the name makes.
+        let style = ProgressStyle::with_template("{bytes:>12} {prefix}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_prefix(escaped(name));
+        Progress { bar: Some(bar), total: Some(all.clone()) }
+    }
+
+    /// Writes lines above the bars.
+    pub(crate) fn suspend(&self, write: impl FnOnce()) {
+        match &self.0 {
+            Some((bars, _)) => bars.suspend(write),
+            None => write(),
+        }
+    }
+}
+
+impl Drop for Board {
+    fn drop(&mut self) {
+        if let Some((_, all)) = &self.0 {
+            all.finish_and_clear();
+        }
+    }
+}
+
+fn is_watched(voice: Voice) -> bool {
+    io::stderr().is_terminal() && !voice.quiet && !voice.json
 }
 
 fn style(bounded: bool) -> ProgressStyle {
@@ -52,7 +121,7 @@ fn style(bounded: bool) -> ProgressStyle {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let Some(bar) = &self.0 {
+        if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
     }

@@ -12,9 +12,11 @@ mod record;
 mod resumable;
 mod source;
 mod transfer;
+mod tree;
 
 use super::Voice;
 use super::exchange::{HttpArgs, Requester};
+use super::many::{Account, JOBS, Outcome, jobs};
 use super::progress::Progress;
 use super::transfer_args::TransferArgs;
 use super::url_arg::UrlArg;
@@ -23,25 +25,40 @@ use condition::Condition;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
+use source::Source;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use transfer::Transfers;
+use tree::{Choice, Plan};
 use url::Url;
 
 /// Everything but the unreserved characters of RFC 3986 section 2.3.
 const NOT_UNRESERVED: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Upload: FILE, or `-` for standard input
+/// Upload files, folders, or `-` for standard input
 #[derive(Debug, Args)]
 pub(crate) struct PutArgs {
     /// What to upload
-    file: PathBuf,
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
 
     /// Where to; with a slash at the end, the file keeps its name
     url: UrlArg,
+
+    /// Upload folders with what is in them; of `FOLDER/` only what is in it
+    #[arg(short, long)]
+    recursive: bool,
+
+    /// Upload names that begin with a dot, too, when folders are uploaded
+    #[arg(long, requires = "recursive")]
+    hidden: bool,
+
+    /// How many files are uploaded at the same time
+    #[arg(short, long, value_name = "N", default_value_t = JOBS, value_parser = jobs())]
+    jobs: u16,
 
     /// Do not replace a file that is there already
     #[arg(long, conflicts_with = "if_match")]
@@ -63,7 +80,7 @@ pub(crate) struct PutArgs {
 }
 
 pub(crate) fn run(args: &PutArgs, voice: Voice) -> Result<Exit, Report> {
-    let url = place(&args.url.parse()?, &args.file)?;
+    let url = args.url.parse()?;
     let transfers = Transfers {
         requester: Requester::new(&args.http, voice)?,
         pace: args.transfer.pace(),
@@ -72,14 +89,48 @@ pub(crate) fn run(args: &PutArgs, voice: Voice) -> Result<Exit, Report> {
         resume: !args.no_resume,
         voice,
     };
-    let source = source::Source::open(&args.file)?;
+    match &args.files[..] {
+        [file] if !args.recursive => put_one(args, &transfers, file, &url),
+        _ => put_many(args, &transfers, &url),
+    }
+}
+
+fn put_one(
+    args: &PutArgs,
+    transfers: &Transfers<'_>,
+    file: &Path,
+    url: &Url,
+) -> Result<Exit, Report> {
+    let url = place(url, file)?;
+    let source = Source::open(file)?;
+    let voice = transfers.voice;
     let progress = Progress::new(source.length(), voice, false);
-    let retries = args.transfer.retries(voice);
-    let done = transfers.put(source, &url, &progress, retries);
+    let done = transfers.put(source, &url, &progress, args.transfer.retries(voice));
     drop(progress);
     let done = done?;
-    done.summary.say(voice, done.bytes, Some(&args.file))?;
+    done.summary.say(voice, done.bytes, Some(file))?;
     Ok(Exit::Done)
+}
+
+fn put_many(args: &PutArgs, transfers: &Transfers<'_>, url: &Url) -> Result<Exit, Report> {
+    if args.if_match.is_some() {
+        return Err(Report::new(Exit::Usage, "usage", "--if-match is about one file")
+            .remedy("upload that file alone"));
+    }
+    let voice = transfers.voice;
+    let mut account = Account::new(voice);
+    let choice = Choice { recursive: args.recursive, hidden: args.hidden };
+    let plan = Plan::of(&args.files, url, choice, &mut account)?;
+    for folder in &plan.folders {
+        transfers.make_folder(folder, args.transfer.retries(voice))?;
+    }
+    account.work(&plan.files, args.jobs.into(), |task, progress| {
+        let source = Source::open(&task.file)?;
+        let retries = args.transfer.retries(voice);
+        let done = transfers.put(source, &task.url, progress, retries)?;
+        Ok(Outcome::Done(done.bytes))
+    });
+    account.finish("put", url)
 }
 
 /// The URL of the upload: one that ends with a slash gets the file's name.

@@ -106,7 +106,8 @@ fn headers(map: &HeaderMap) -> Map<String, Value> {
         .collect()
 }
 
-fn rate(bytes: u64, elapsed: Duration) -> String {
+/// The rate of a transfer that was long enough to have one.
+pub(super) fn rate(bytes: u64, elapsed: Duration) -> String {
     let seconds = elapsed.as_secs_f64();
     if bytes < 1 << 20 || seconds <= 0.0 {
         return String::new();

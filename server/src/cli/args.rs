@@ -6,6 +6,7 @@ use sealpair_common::report::Report;
 use sealpair_common::tls::Policy;
 use sealpair_common::units::{parse_duration, parse_rate, parse_size};
 use sealpair_server::Limits;
+use sealpair_server::handler::UploadLimits;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -93,6 +94,19 @@ pub(super) struct ServeArgs {
     /// Longest content of a PUT
     #[arg(long, value_name = "SIZE", default_value = "10GiB", value_parser = parse_size)]
     pub(super) max_body: u64,
+
+    /// Uploads begun and not completed, at a time; beyond it 503
+    #[arg(long, value_name = "N", default_value_t = UploadLimits::default().max_uploads,
+          value_parser = parse_count)]
+    pub(super) max_uploads: usize,
+
+    /// What they may take together; beyond it 507 [default: as much as there is room for]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(super) max_upload_space: Option<u64>,
+
+    /// Time that one is kept after its last byte
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_timeout)]
+    pub(super) upload_expiry: Duration,
 
     /// Connections served at a time; more wait
     #[arg(long, value_name = "N", default_value_t = Limits::default().max_connections,
@@ -219,6 +233,16 @@ impl ServeArgs {
     /// Whether a certificate was given.
     pub(super) fn has_identity(&self) -> bool {
         !(self.cert.is_empty() && self.pkcs12.is_empty())
+    }
+
+    /// The bounds of uploads.
+    pub(super) fn upload_limits(&self) -> UploadLimits {
+        UploadLimits {
+            max_size: self.max_body,
+            max_uploads: self.max_uploads,
+            max_space: self.max_upload_space.unwrap_or(u64::MAX),
+            expiry: self.upload_expiry,
+        }
     }
 
     /// The engine's bounds.

@@ -51,6 +51,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
                 .remedy("name a directory that exists and that this user may read")
         })?
         .writable(args.writable)
+        .upload_limits(args.upload_limits())
         .dotfiles(args.dotfiles);
     let handler = match args.state_dir.clone().map_or_else(state::default_dir, Ok) {
         Ok(state) => handler.digests_in(std::path::absolute(&state).unwrap_or(state)),
@@ -106,6 +107,10 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Report> {
         access_log: access_log.clone(),
     };
     obey_signals(signals, controls)?;
+    let handler = match args.writable {
+        true => handler.sweeping().map_err(|error| unexpected("cannot start a thread", &error))?,
+        false => handler,
+    };
     let served = server.serve(handler);
     if let Some(file) = ready_file {
         file.remove();

@@ -3,17 +3,19 @@
 //! ```text
 //! path ─ FilePath ─ Root ─┬─ file ──── Representation
 //!                         ├─ folder ── redirect, index.html, listing, or archive
-//!                         └─ PUT, DELETE ── upload, remove (where writing is allowed)
+//!                         └─ PUT, DELETE, MKCOL ── upload, remove, collection (if writable)
 //! ```
 
 use super::beneath::{Folder, FoundFile, Resolved, Root};
 use super::cache::Cache;
+use super::collection::MKCOL;
 use super::digests::Digests;
 use super::encoding::Accepted;
 use super::names::{Room, Walk};
 use super::path::{FilePath, PathError, encode_name};
 use super::representation::{NO_SNIFFING, Representation};
-use super::{Handler, archive, listing, remove, repr_digest, upload};
+use super::uploads::{Sweeper, UploadLimits, Uploads};
+use super::{Handler, archive, collection, listing, remove, repr_digest, upload};
 use crate::http::Rejection;
 use crate::message::{Body, Request, Response};
 use ::http::header::{ALLOW, HeaderValue, LOCATION, X_CONTENT_TYPE_OPTIONS};
@@ -31,7 +33,7 @@ const INDEX: &str = "index.html";
 /// The answer where no file is: a path that ends in a slash names a folder.
 const NOT_A_FOLDER: Rejection = Rejection::new(StatusCode::NOT_FOUND, "nothing is here");
 
-/// Serves the files below a directory: GET and HEAD, and PUT and DELETE where writing is allowed.
+/// Serves the files below a directory: GET and HEAD, and PUT, DELETE and MKCOL where writing is allowed.
 ///
 /// ```no_run
 /// use sealpair_server::handler::files::FileHandler;
@@ -52,6 +54,8 @@ pub struct FileHandler {
     room: Arc<Room>,
     cache: Cache,
     digests: Arc<Digests>,
+    uploads: Arc<Uploads>,
+    sweeper: Option<Sweeper>,
     writable: bool,
     dotfiles: bool,
 }
@@ -59,11 +63,15 @@ pub struct FileHandler {
 impl FileHandler {
     /// A handler for the files below a root: read-only, without dot-files.
     pub fn new(root: Root) -> Self {
+        let (root, digests) = (Arc::new(root), Arc::<Digests>::default());
+        let limits = UploadLimits::default();
         Self {
-            root: Arc::new(root),
+            uploads: Arc::new(Uploads::new(Arc::clone(&root), Arc::clone(&digests), limits)),
+            sweeper: None,
+            root,
             room: Room::new(),
             cache: Cache::new(),
-            digests: Arc::default(),
+            digests,
             writable: false,
             dotfiles: false,
         }
@@ -83,6 +91,25 @@ impl FileHandler {
     pub fn writable(mut self, writable: bool) -> Self {
         self.writable = writable;
         self
+    }
+
+    /// The bounds of uploads.
+    #[must_use]
+    pub fn upload_limits(mut self, limits: UploadLimits) -> Self {
+        let (root, digests) = (Arc::clone(&self.root), Arc::clone(&self.digests));
+        self.uploads = Arc::new(Uploads::new(root, digests, limits));
+        self
+    }
+
+    /// Removes uploads that have expired, and what was left by servers that were killed: begins a thread
+    /// that does so until the handler is dropped. After everything else is set.
+    ///
+    /// # Errors
+    ///
+    /// When no thread can be made.
+    pub fn sweeping(mut self) -> io::Result<Self> {
+        self.sweeper = Some(Sweeper::start(Arc::clone(&self.uploads))?);
+        Ok(self)
     }
 
     /// Whether files and folders are served whose names begin with a dot. Default: no.
@@ -189,7 +216,7 @@ impl FileHandler {
 
     fn allow(&self) -> HeaderValue {
         HeaderValue::from_static(match self.writable {
-            true => "DELETE, GET, HEAD, OPTIONS, PUT",
+            true => "DELETE, GET, HEAD, MKCOL, OPTIONS, PUT",
             false => "GET, HEAD, OPTIONS",
         })
     }
@@ -197,16 +224,36 @@ impl FileHandler {
 
 impl Handler for FileHandler {
     fn handle(&self, request: &mut Request<'_>) -> Response {
+        if self.writable
+            && let Some(response) = self.uploads.respond(request, self.dotfiles)
+        {
+            return response.with_header(X_CONTENT_TYPE_OPTIONS, NO_SNIFFING);
+        }
         let result = match *request.method() {
             Method::GET | Method::HEAD => self.read(request),
             Method::PUT if self.writable => {
-                upload::put(&self.root, &self.digests, self.dotfiles, request)
+                let names = self.uploads.names();
+                upload::put(&self.root, &self.digests, names, self.dotfiles, request)
             }
-            Method::DELETE if self.writable => remove::delete(&self.root, self.dotfiles, request),
+            Method::DELETE if self.writable => {
+                remove::delete(&self.root, self.uploads.names(), self.dotfiles, request)
+            }
+            ref method if self.writable && method.as_str() == MKCOL => {
+                collection::make(&self.root, self.dotfiles, request)
+            }
             Method::OPTIONS => {
-                Ok(Response::new(StatusCode::NO_CONTENT).with_header(ALLOW, self.allow()))
+                let response = Response::new(StatusCode::NO_CONTENT);
+                let response = response.with_header(ALLOW, self.allow());
+                Ok(match self.writable {
+                    true => self.uploads.announce(response),
+                    false => response,
+                })
             }
             // RFC 9110 section 15.5.6: a method that is known and not allowed.
+            ref method if method.as_str() == MKCOL => Err(Rejection::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "only GET and HEAD are allowed here",
+            )),
             Method::CONNECT
             | Method::DELETE
             | Method::PATCH

@@ -158,7 +158,7 @@ fn methods_are_allowed_or_refused_with_those_that_are() {
     }
     let handler = handler.writable(true);
     let response = ask(&handler, "POST", "/hello.txt");
-    assert_eq!(field(&response, "allow"), "DELETE, GET, HEAD, OPTIONS, PUT");
+    assert_eq!(field(&response, "allow"), "DELETE, GET, HEAD, MKCOL, OPTIONS, PUT");
 }
 
 #[test]

@@ -4,6 +4,8 @@ mod accept;
 mod archive;
 pub mod beneath;
 mod cache;
+mod collection;
+mod digest_fields;
 mod digest_index;
 mod digests;
 mod encoding;
@@ -15,7 +17,9 @@ mod lookup;
 mod multipart;
 mod names;
 pub mod path;
+mod place;
 mod precondition;
+mod problem;
 mod range;
 mod remove;
 mod repr_digest;
@@ -24,10 +28,12 @@ mod temporary;
 #[cfg(test)]
 mod testing;
 mod upload;
+mod uploads;
 mod ustar;
 mod validators;
 
 pub use files::FileHandler;
+pub use uploads::UploadLimits;
 
 use crate::message::{Request, Response};
 

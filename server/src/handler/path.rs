@@ -160,6 +160,12 @@ impl FilePath {
         Some((Path::new(OsStr::from_bytes(folder)), OsStr::from_bytes(name)))
     }
 
+    /// The folder in which this is; that of the root is the root.
+    pub(super) fn parent(&self) -> Self {
+        let end = self.names.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+        Self { names: self.names.get(..end).unwrap_or_default().to_vec(), folder: true }
+    }
+
     /// The path, relative to the root, of something in this folder.
     pub fn join(&self, name: &OsStr) -> PathBuf {
         self.as_path().join(name)

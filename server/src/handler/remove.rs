@@ -3,8 +3,10 @@
 use super::beneath::{Resolved, Root};
 use super::failure;
 use super::path::{FilePath, PathError};
+use super::place::{self, Names};
+use super::precondition;
 use super::temporary::sync_folder;
-use super::upload::{check_preconditions, split, write_path_error};
+use super::upload::{split, write_path_error};
 use crate::http::Rejection;
 use crate::message::{Request, Response};
 use ::http::StatusCode;
@@ -18,6 +20,7 @@ use std::io;
 /// either.
 pub(super) fn delete(
     root: &Root,
+    names: &Names,
     dotfiles: bool,
     request: &Request<'_>,
 ) -> Result<Response, Rejection> {
@@ -31,22 +34,26 @@ pub(super) fn delete(
         Ok(Resolved::File(_)) | Err(PathError::NotFound) => return Err(NOT_FOUND),
         Err(error) => return Err(write_path_error(error)),
     };
-    let stat = match statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => stat,
-        Err(Errno::NOENT) => return Err(NOT_FOUND),
-        Err(errno) => return Err(failed(errno.into())),
-    };
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => {}
-        FileType::Directory => return conflict("a folder is not deleted"),
-        FileType::Symlink => return conflict("a symbolic link is not deleted"),
-        _ => return Err(NOT_FOUND),
-    }
-    check_preconditions(root, &path, request.headers())?;
-    match unlinkat(&folder, name, AtFlags::empty()) {
-        Ok(()) => {}
-        Err(Errno::NOENT) => return Err(NOT_FOUND),
-        Err(errno) => return Err(failed(errno.into())),
+    {
+        // Nobody may put another version there between the look and the removal.
+        let _alone = names.lock();
+        let stat = match statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Err(NOT_FOUND),
+            Err(errno) => return Err(failed(errno.into())),
+        };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => {}
+            FileType::Directory => return conflict("a folder is not deleted"),
+            FileType::Symlink => return conflict("a symbolic link is not deleted"),
+            _ => return Err(NOT_FOUND),
+        }
+        precondition::check(request.headers(), place::current(&folder, name)?.as_ref())?;
+        match unlinkat(&folder, name, AtFlags::empty()) {
+            Ok(()) => {}
+            Err(Errno::NOENT) => return Err(NOT_FOUND),
+            Err(errno) => return Err(failed(errno.into())),
+        }
     }
     sync_folder(&folder).map_err(failed)?;
     Ok(Response::new(StatusCode::NO_CONTENT))

@@ -2,25 +2,19 @@
 
 use super::beneath::Folder;
 use super::path::UPLOAD_PREFIX;
+use super::place::{Names, Placed};
+use crate::http::Rejection;
+use ::http::HeaderMap;
 use rustix::fd::AsFd;
-use rustix::fs::{
-    AtFlags, Mode, OFlags, RenameFlags, fchmod, fsync, openat, renameat_with, unlinkat,
-};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, fsync, openat, unlinkat};
 use rustix::io::Errno;
 use std::ffi::OsStr;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::time::{Duration, SystemTime};
 
 /// How many names are tried. With 64 random bits, a second is needed only if somebody guesses.
 const ATTEMPTS: usize = 8;
-
-/// How much earlier the time of modification is set than that of the change of the name will be: two ticks of
-/// the clock by which Linux stamps files, which are 10 ms at most. Because the two differ, and the former is
-/// exact to the nanosecond, a later change shows even if it is in the same tick, and the entity tag of the
-/// upload is strong at once.
-const EARLIER: Duration = Duration::from_millis(20);
 
 /// A file under a random hidden name. Unless it is [put in its place](Self::persist), it is removed
 /// when this is dropped: after an error and in a panic alike.
@@ -49,6 +43,9 @@ impl<'f> TemporaryFile<'f> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(folder, &name, flags, Mode::RUSR | Mode::WUSR)?;
+        // Who sweeps what dead servers have left (`uploads::sweep`) leaves alone what is locked. Where
+        // there are no locks, only what has not been written to for long is taken for left.
+        let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
         Ok(Self { folder, name, file: file.into(), persisted: false })
     }
 
@@ -57,29 +54,16 @@ impl<'f> TemporaryFile<'f> {
         &mut self.file
     }
 
-    /// Gives the file its mode and its name, durably, replacing what has that name unless it
-    /// `must_be_new`.
-    ///
-    /// First the content is brought to the disk, then the name is changed in one step, then the
-    /// change of the name is brought to the disk: after a loss of power the name stands for the old
-    /// content or the new, never for a part.
+    /// Gives the file its mode and its name, durably, where the preconditions hold: [`Names::place`].
     pub(super) fn persist(
         mut self,
         name: &OsStr,
-        mode: Mode,
-        must_be_new: bool,
-    ) -> io::Result<Metadata> {
-        fchmod(&self.file, mode)?;
-        self.file.set_modified(SystemTime::now() - EARLIER)?;
-        fsync(&self.file)?;
-        let flags = match must_be_new {
-            true => RenameFlags::NOREPLACE,
-            false => RenameFlags::empty(),
-        };
-        renameat_with(self.folder, &self.name, self.folder, name, flags)?;
+        names: &Names,
+        conditions: &HeaderMap,
+    ) -> Result<Placed, Rejection> {
+        let placed = names.place(self.folder, &self.name, &self.file, name, conditions)?;
         self.persisted = true;
-        sync_folder(self.folder)?;
-        self.file.metadata()
+        Ok(placed)
     }
 }
 
@@ -88,8 +72,12 @@ impl Drop for TemporaryFile<'_> {
         if self.persisted {
             return;
         }
-        if let Err(error) = unlinkat(self.folder, &self.name, AtFlags::empty()) {
-            log::warn!("could not remove the unfinished upload {}: {error}", self.name);
+        match unlinkat(self.folder, &self.name, AtFlags::empty()) {
+            // What could not be made durable has taken its name nevertheless.
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => {
+                log::warn!("could not remove the unfinished upload {}: {error}", self.name)
+            }
         }
     }
 }
@@ -147,8 +135,9 @@ mod tests {
         let metadata = fs::metadata(path.path().join(&name)).unwrap();
         assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
 
-        let mode = Mode::from_raw_mode(0o640);
-        temporary.persist(OsStr::new("final"), mode, false).unwrap();
+        fs::write(path.path().join("final"), "old").unwrap();
+        fs::set_permissions(path.path().join("final"), PermissionsExt::from_mode(0o4640)).unwrap();
+        temporary.persist(OsStr::new("final"), &Names::default(), &HeaderMap::new()).unwrap();
         assert_eq!(names(&path), ["final"]);
         let metadata = fs::metadata(path.path().join("final")).unwrap();
         assert_eq!(metadata.permissions().mode() & 0o777, 0o640);
@@ -174,7 +163,8 @@ mod tests {
         let (path, folder) = folder();
         fs::create_dir(path.path().join("taken")).unwrap();
         let temporary = TemporaryFile::create(&folder).unwrap();
-        assert!(temporary.persist(OsStr::new("taken"), Mode::RUSR, false).is_err());
+        let names_ = Names::default();
+        assert!(temporary.persist(OsStr::new("taken"), &names_, &HeaderMap::new()).is_err());
         assert_eq!(names(&path), ["taken"]);
     }
 

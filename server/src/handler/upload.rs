@@ -9,18 +9,19 @@
 //! the folder, as rename(2) does; that a file itself is read-only does not protect it.
 
 use super::beneath::{Folder, Identity, Resolved, Root};
+use super::digest_fields::{Declared, REPR_DIGEST, wants_digest};
 use super::digests::Digests;
 use super::failure;
 use super::path::{FilePath, PathError};
+use super::place::{self, Names, Placed};
 use super::precondition;
 use super::representation::entity_tag;
 use super::temporary::TemporaryFile;
 use crate::http::Rejection;
 use crate::message::{BodyError, Request, RequestBody, Response};
-use ::http::header::{CONTENT_ENCODING, CONTENT_RANGE, ETAG};
+use ::http::header::{CONTENT_ENCODING, CONTENT_RANGE, ETAG, HeaderValue};
 use ::http::{HeaderMap, StatusCode};
-use rustix::fs::{AtFlags, FileType, Mode, fstatvfs, statat};
-use rustix::io::Errno;
+use rustix::fs::fstatvfs;
 use sealpair_common::digest::{Hasher, Sha256};
 use std::ffi::OsStr;
 use std::fs;
@@ -34,50 +35,54 @@ const BUFFER: usize = 256 * 1024;
 pub(super) fn put(
     root: &Root,
     digests: &Digests,
+    names: &Names,
     dotfiles: bool,
     request: &mut Request<'_>,
 ) -> Result<Response, Rejection> {
     check_fields(request.headers())?;
     let path = FilePath::decode(request.path(), dotfiles).map_err(write_path_error)?;
     let (folder, name) = split(&path)?;
-    let folder = match root.resolve(folder) {
-        Ok(Resolved::Folder(folder)) => folder,
-        // RFC 4918 section 9.7.1: the folder has to be there before the file.
-        Ok(Resolved::File(_)) | Err(PathError::NotFound) => {
-            return Err(Rejection::new(
-                StatusCode::CONFLICT,
-                "the folder of this file does not exist",
-            ));
-        }
-        Err(error) => return Err(write_path_error(error)),
-    };
-    let old_mode = replaced_mode(&folder, name)?;
-    check_preconditions(root, &path, request.headers())?;
-    let must_be_new = precondition::must_be_new(request.headers());
+    let folder = folder_to_write(root, folder)?;
+    let declared = Declared::of(request.headers())?;
+    precondition::check(request.headers(), place::current(&folder, name)?.as_ref())?;
     check_room(&folder, request.body().length())?;
 
     let mut temporary = TemporaryFile::create(&folder).map_err(write_failed)?;
     let digest = copy(request.body(), temporary.file())?;
-    let mode = old_mode.unwrap_or_else(|| Mode::from_raw_mode(0o666 & !umask()));
-    let metadata = match temporary.persist(name, mode, must_be_new) {
-        // Somebody was faster.
-        Err(error) if must_be_new && error.kind() == ErrorKind::AlreadyExists => {
-            return Err(precondition::FAILED);
-        }
-        result => result.map_err(write_failed)?,
-    };
+    if let Err(mismatch) = declared.check_whole(digest) {
+        return Ok(mismatch.into_response());
+    }
+    let placed = temporary.persist(name, names, request.headers())?;
+    digests.learn(Identity::of(&placed.metadata), digest);
+    Ok(stored(&placed, wants_digest(request.headers()).then_some(digest)))
+}
 
-    digests.learn(Identity::of(&metadata), digest);
-
-    let mut response = Response::new(match old_mode {
-        Some(_) => StatusCode::NO_CONTENT,
-        None => StatusCode::CREATED,
+/// The answer when a file has its new content; with its digest where that is wanted.
+pub(super) fn stored(placed: &Placed, digest: Option<Sha256>) -> Response {
+    let mut response = Response::new(match placed.replaced {
+        true => StatusCode::NO_CONTENT,
+        false => StatusCode::CREATED,
     });
     // RFC 9110 section 9.3.4 permits a validator because the content is stored as it came.
-    if let Some(etag) = entity_tag(&metadata) {
+    if let Some(etag) = entity_tag(&placed.metadata) {
         response = response.with_header(ETAG, etag);
     }
-    Ok(response)
+    match digest.and_then(|digest| HeaderValue::from_str(&digest.to_field()).ok()) {
+        Some(field) => response.with_header(REPR_DIGEST, field),
+        None => response,
+    }
+}
+
+/// The folder that something is to be written in.
+pub(super) fn folder_to_write(root: &Root, folder: &Path) -> Result<Folder, Rejection> {
+    match root.resolve(folder) {
+        Ok(Resolved::Folder(folder)) => Ok(folder),
+        // RFC 4918 section 9.7.1: the folder has to be there before the file.
+        Ok(Resolved::File(_)) | Err(PathError::NotFound) => {
+            Err(Rejection::new(StatusCode::CONFLICT, "the folder of this file does not exist"))
+        }
+        Err(error) => Err(write_path_error(error)),
+    }
 }
 
 /// The folder, relative to the root, and the name in it of the file that a request to write means.
@@ -107,22 +112,8 @@ pub(super) fn write_path_error(error: PathError) -> Rejection {
     }
 }
 
-/// Refuses a change of a file that is not what the request expects.
-pub(super) fn check_preconditions(
-    root: &Root,
-    path: &FilePath,
-    headers: &HeaderMap,
-) -> Result<(), Rejection> {
-    if !precondition::is_conditional(headers) {
-        return Ok(());
-    }
-    match root.resolve(path.as_path()) {
-        Ok(Resolved::File(file)) => precondition::check(headers, Some(file.metadata())),
-        _ => precondition::check(headers, None),
-    }
-}
-
-fn check_fields(headers: &HeaderMap) -> Result<(), Rejection> {
+/// Refuses what is no whole file as it is.
+pub(super) fn check_fields(headers: &HeaderMap) -> Result<(), Rejection> {
     // RFC 9110 section 14.5: taken for the whole, a part would destroy the rest.
     if headers.contains_key(CONTENT_RANGE) {
         return Err(Rejection::bad_request(
@@ -140,28 +131,9 @@ fn check_fields(headers: &HeaderMap) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// The permissions of the file that would be replaced; `None` if there is none.
-fn replaced_mode(folder: &Folder, name: &OsStr) -> Result<Option<Mode>, Rejection> {
-    let stat = match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => stat,
-        Err(Errno::NOENT) => return Ok(None),
-        Err(errno) => return Err(write_failed(errno.into())),
-    };
-    let conflict = |reason| Err(Rejection::new(StatusCode::CONFLICT, reason));
-    match FileType::from_raw_mode(stat.st_mode) {
-        // Without the bits that make a program run as its owner: this content is somebody else's.
-        FileType::RegularFile => Ok(Some(Mode::from_raw_mode(stat.st_mode & 0o777))),
-        FileType::Directory => conflict("a folder has this name"),
-        // To follow it would write to a file that the path does not name; to replace it would leave
-        // that file as it was, where everybody expects it changed.
-        FileType::Symlink => conflict("a symbolic link has this name"),
-        _ => conflict("something that is not a file has this name"),
-    }
-}
-
 /// Refuses content that cannot fit before it is sent. Others may take the room meanwhile, so
 /// writing can fail nevertheless.
-fn check_room(folder: &Folder, length: Option<u64>) -> Result<(), Rejection> {
+pub(super) fn check_room(folder: &Folder, length: Option<u64>) -> Result<(), Rejection> {
     let (Some(length), Ok(file_system)) = (length, fstatvfs(folder)) else {
         return Ok(());
     };
@@ -225,21 +197,8 @@ fn read_failed(error: &io::Error) -> Rejection {
     )
 }
 
-fn write_failed(error: io::Error) -> Rejection {
+pub(super) fn write_failed(error: io::Error) -> Rejection {
     failure::writing("store an upload", &error)
-}
-
-/// The process's file mode creation mask. umask(2) can only be asked by setting it, for all threads
-/// at once; Linux tells it here since 4.7. Elsewhere the usual one is assumed.
-fn umask() -> u32 {
-    const USUAL: u32 = 0o022;
-    fs::read_to_string("/proc/self/status")
-        .ok()
-        .and_then(|status| {
-            let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
-            u32::from_str_radix(mask.trim(), 8).ok()
-        })
-        .unwrap_or(USUAL)
 }
 
 #[cfg(test)]

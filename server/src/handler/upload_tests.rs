@@ -1,8 +1,10 @@
 use super::super::files::FileHandler;
 use super::super::path::UPLOAD_PREFIX;
+use super::super::place::umask;
 use super::super::testing::{ask, content, field, send, text};
 use super::*;
-use rustix::fs::{CWD, mkfifoat};
+use rustix::fs::{CWD, Mode, mkfifoat};
+use rustix::io::Errno;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use tempfile::TempDir;

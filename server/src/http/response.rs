@@ -59,10 +59,19 @@ pub(crate) fn begin_head(out: &mut Vec<u8>, status: StatusCode, date: &str) {
     out.extend_from_slice(status.as_str().as_bytes());
     // RFC 9112 section 4: the space stands even where no reason phrase follows.
     out.push(b' ');
-    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(reason_phrase(status).as_bytes());
     out.extend_from_slice(b"\r\n");
     if !status.is_informational() {
         write_field(out, b"Date", date.as_bytes());
+    }
+}
+
+/// What stands behind the status, for people.
+fn reason_phrase(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        // draft-ietf-httpbis-resumable-upload, which the `http` crate does not know.
+        104 => "Upload Resumption Supported",
+        _ => status.canonical_reason().unwrap_or_default(),
     }
 }
 

@@ -1,10 +1,12 @@
-//! The other programs: curl, openssl, nginx; and servers that misbehave as they are told.
+//! The other programs: curl, openssl, nginx; servers that misbehave as they are told; a network that does.
 
+mod lossy;
 mod nginx;
 mod openssl_server;
 mod script;
 mod scripted;
 
+pub use lossy::{Fault, LossyProxy, Plan, Way};
 pub use nginx::Nginx;
 pub use openssl_server::OpensslServer;
 pub use script::{Act, Asked, Script};

@@ -6,6 +6,7 @@
 //!                                 ─▶ the output: a temporary file, standard output, or
 //! part       what an earlier run has left
 //! parallel   the same over several connections, by the plan
+//! tree       a folder, from the server's listings
 //! ```
 
 mod download;
@@ -16,6 +17,7 @@ mod part;
 mod plan;
 mod present;
 mod receive;
+mod tree;
 mod version;
 
 pub(crate) use download::{Downloaded, Downloader, Wishes};
@@ -24,6 +26,7 @@ pub(crate) use receive::{need_file_for_json, receive};
 
 use super::Voice;
 use super::exchange::{HttpArgs, Requester};
+use super::many::{JOBS, jobs};
 use super::output::{Output, exists, no_name};
 use super::progress::Progress;
 use super::summary::Summary;
@@ -58,7 +61,7 @@ pub(crate) struct GetArgs {
     remote_name: bool,
 
     /// Keep what came of an interrupted download in FILE.part, and go on from there the next time
-    #[arg(short, long = "continue")]
+    #[arg(short = 'c', long = "continue")]
     resume: bool,
 
     /// Fetch one file over up to so many connections, where the server sends parts
@@ -78,6 +81,19 @@ pub(crate) struct GetArgs {
     #[arg(long)]
     no_mtime: bool,
 
+    /// Download the folder that the URL names, with all that is in it, to the folder that -o names
+    /// [default: one with its name]; with --continue, without what is there with the same size and time
+    #[arg(short, long, conflicts_with_all = ["remote_name", "sha256"])]
+    recursive: bool,
+
+    /// Download names that begin with a dot, too
+    #[arg(long, requires = "recursive")]
+    hidden: bool,
+
+    /// How many files of a folder are downloaded at the same time
+    #[arg(short, long, value_name = "N", default_value_t = JOBS, value_parser = jobs())]
+    jobs: u16,
+
     #[command(flatten)]
     transfer: TransferArgs,
 
@@ -86,6 +102,9 @@ pub(crate) struct GetArgs {
 }
 
 pub(crate) fn run(args: &GetArgs, voice: Voice) -> Result<Exit, Report> {
+    if args.recursive {
+        return tree::run(args, voice);
+    }
     if !args.remote_name {
         need_file_for_json(args.output.as_deref(), voice)?;
     }

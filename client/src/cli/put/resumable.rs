@@ -30,7 +30,7 @@ use sealpair_common::units::Size;
 use std::io::{self, Write};
 use std::time::Instant;
 use ureq::SendBody;
-use ureq::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, LOCATION};
+use ureq::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, LOCATION, RETRY_AFTER};
 use ureq::http::{HeaderValue, Method, StatusCode};
 use url::Url;
 
@@ -211,6 +211,7 @@ impl<'t> Upload<'t> {
         match answer.status() {
             status if status.is_success() => {}
             StatusCode::NOT_FOUND | StatusCode::GONE => return self.vanished(),
+            StatusCode::CONFLICT => return Err(busy(&answer)),
             _ => return Err(self.transfers.failed(answer, self.target).into()),
         }
         let headers = answer.response.headers();
@@ -237,14 +238,11 @@ impl<'t> Upload<'t> {
         self.unchanged()?;
         let (offset, length) = (self.offset, self.file.length());
         let most = self.limits.max_append.unwrap_or(u64::MAX).max(1);
-        let mut end = offset.saturating_add(most).min(length);
+        let end = offset.saturating_add(most).min(length);
         // The last part may be too small to be appended only, not to complete the upload.
         let least = self.limits.min_append.unwrap_or(0);
         if end == length && end - offset < least {
             return self.complete();
-        }
-        if length - end < least && end - offset > least {
-            end = end.min(length - least).max(offset + least);
         }
         let count = end - offset;
         let mut headers = self.append_fields(offset, count, NOT_YET);
@@ -346,6 +344,9 @@ impl<'t> Upload<'t> {
     fn refused(&mut self, answer: Answer) -> Step {
         match answer.status() {
             StatusCode::NOT_FOUND | StatusCode::GONE => self.vanished(),
+            StatusCode::CONFLICT if answer.response.headers().contains_key(RETRY_AFTER) => {
+                Err(busy(&answer))
+            }
             // Another offset: asking is the safe way, whatever the document says.
             StatusCode::CONFLICT => self.surprise(),
             StatusCode::BAD_REQUEST => {
@@ -482,6 +483,18 @@ impl<'t> Upload<'t> {
             let _ = writeln!(io::stderr(), "sealpair: going on at {there} of {all}");
         }
     }
+}
+
+/// An earlier request, which was given up here, still has the upload in its hands at the server.
+fn busy(answer: &Answer) -> Trouble {
+    let report = Report::new(Exit::Connect, "upload-busy", "the upload is in use at the server")
+        .explain("the server has not noticed yet that an earlier connection is lost")
+        .remedy("try again in a while, or with --retry");
+    let after = answer.response.headers().get(RETRY_AFTER).and_then(|it| it.to_str().ok());
+    Trouble::Passing(match after {
+        Some(after) => report.detail("retry_after", after),
+        None => report,
+    })
 }
 
 /// Whether what the server says is a problem (RFC 9457) of a type with this word.

@@ -110,6 +110,21 @@ impl Transfers<'_> {
         Ok(Some(upload))
     }
 
+    /// Makes a folder (RFC 4918 section 9.3), if the server can: one that is there already is as good, and
+    /// one that cannot be made is found out when a file is to go there. Fails only without an answer.
+    pub(super) fn make_folder(&self, url: &Url, mut retries: Retries) -> Result<(), Report> {
+        let mkcol = Method::from_bytes(b"MKCOL").unwrap_or(Method::OPTIONS);
+        loop {
+            match self.requester.submit(&mkcol, url, &[], SendBody::none()) {
+                Ok(answer) => {
+                    log::info!("{url} as a folder: {}", answer.status());
+                    return Ok(());
+                }
+                Err(report) => retries.again(report)?,
+            }
+        }
+    }
+
     /// Asks whether resumable uploads are offered for this URL. Without that promise none may be begun:
     /// another server takes the request that begins one for an empty file.
     fn offered(&self, url: &Url, retries: &mut Retries) -> Result<Option<Limits>, Report> {

@@ -1,0 +1,409 @@
+//! `get -r`: a folder of the server with all that is in it.
+//!
+//! What there is comes from the server's listings (`sealpair.listing/1`), and so do the names: a server
+//! may lie. A name is used only if it is one name and nothing else, and nothing is written through what
+//! is already there, be it a link, a device or a folder: so nothing is written outside of the folder that
+//! the user named. How deep and how many is bounded.
+//!
+//! ```text
+//! listing ─▶ entries (each name checked) ─▶ local folders (made, never through links) ─▶ downloads
+//! ```
+
+use super::super::Voice;
+use super::super::exchange::{Requester, body_error};
+use super::super::many::{Account, Outcome, Task};
+use super::super::output::Output;
+use super::super::retry::Retries;
+use super::{Downloader, GetArgs, Wishes};
+use percent_encoding::percent_decode_str;
+use sealpair_common::escape::escaped;
+use sealpair_common::exit::Exit;
+use sealpair_common::report::Report;
+use serde::Deserialize;
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::fs::{self, FileType};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use ureq::http::header::{ACCEPT, CONTENT_TYPE};
+use ureq::http::{HeaderValue, Method};
+use url::Url;
+
+const SCHEMA: &str = "sealpair.listing/1";
+/// A listing of 100,000 files has about 20 MB.
+const LONGEST_LISTING: u64 = 256 << 20;
+/// Folders in folders. Links at the server may lead in circles.
+const DEEPEST: usize = 64;
+/// Files and folders together.
+const MOST: usize = 1_000_000;
+/// NAME_MAX of Linux's file systems.
+const LONGEST_NAME: usize = 255;
+/// How names end that say of what a partial download is.
+const STATE: &[u8] = b".part.json";
+
+#[derive(Deserialize)]
+struct Listing {
+    schema: String,
+    entries: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    href: String,
+    r#type: String,
+    size: Option<u64>,
+    modified: Option<String>,
+}
+
+/// Downloads the folder that the URL names.
+pub(super) fn run(args: &GetArgs, voice: Voice) -> Result<Exit, Report> {
+    let url = args.url.parse()?;
+    let usage = |message: &str| Report::new(Exit::Usage, "usage", message);
+    if !url.path().ends_with('/') || url.query().is_some() {
+        return Err(usage("--recursive needs the URL of a folder")
+            .explain(format!("{url} does not end with a slash"))
+            .remedy("end the URL with a slash"));
+    }
+    let to =
+        match &args.output {
+            Some(to) => to.clone(),
+            None => PathBuf::from(OsStr::from_bytes(&own_name(&url).ok_or_else(|| {
+                usage("there is no name for the folder").remedy("name one with -o")
+            })?)),
+        };
+    let requester = Requester::new(&args.http, voice)?;
+    let mut account = Account::new(voice);
+    let mut walk = Walk {
+        requester: &requester,
+        retries: &|| args.transfer.retries(voice),
+        hidden: args.hidden,
+        account: &mut account,
+        tasks: Vec::new(),
+        seen: 0,
+    };
+    // What the user named may be a link; what is below it may not.
+    fs::create_dir_all(&to).map_err(|error| local(&to, &error))?;
+    walk.folder(&url, &to, 0)?;
+    let tasks = walk.tasks;
+
+    let wishes = Wishes {
+        max_size: args.max_size,
+        sha256: None,
+        keep_time: !args.no_mtime,
+        parallel: args.parallel.into(),
+    };
+    let pace = args.transfer.pace();
+    let downloader = Downloader { requester: &requester, pace: &pace, wishes: &wishes, voice };
+    account.work(&tasks, args.jobs.into(), |task, progress| {
+        if !may_be_written(&task.file)? {
+            return Err(in_the_way(&task.file));
+        }
+        if args.resume && is_same(task) {
+            return Ok(Outcome::Unchanged);
+        }
+        let output = match args.resume {
+            true => Output::resume(Some(&task.file), &task.url, args.parallel > 1)?,
+            false => Output::open(Some(&task.file))?,
+        };
+        let retries = args.transfer.retries(voice);
+        let done = downloader.download(&task.url, output, retries, progress)?;
+        Ok(Outcome::Done(done.bytes))
+    });
+    account.finish("get", &url)
+}
+
+struct Walk<'w> {
+    requester: &'w Requester<'w>,
+    retries: &'w dyn Fn() -> Retries,
+    hidden: bool,
+    account: &'w mut Account,
+    tasks: Vec<Task>,
+    /// Entries of all listings so far.
+    seen: usize,
+}
+
+impl Walk<'_> {
+    /// Lists a folder, makes what folders it has, and notes its files. Fails only where nothing can go
+    /// on: what is wrong with one entry is noted.
+    fn folder(&mut self, url: &Url, to: &Path, depth: usize) -> Result<(), Report> {
+        let listing = match self.listing(url) {
+            Ok(listing) => listing,
+            Err(report) if depth == 0 => return Err(report),
+            Err(report) => {
+                self.note(to, url, Outcome::Failed(report));
+                return Ok(());
+            }
+        };
+        self.seen = self.seen.saturating_add(listing.entries.len());
+        if self.seen > MOST {
+            return Err(hostile(url, &format!("there are more than {MOST} files and folders")));
+        }
+        let mut names = HashSet::new();
+        for entry in listing.entries {
+            let folder = entry.r#type == "folder";
+            let name = match checked(&entry, folder) {
+                Ok(name) => name,
+                Err(why) => {
+                    let shown = to.join(escaped(&entry.href));
+                    self.note(&shown, url, Outcome::Failed(hostile(url, why)));
+                    continue;
+                }
+            };
+            let path = to.join(OsStr::from_bytes(&name));
+            let mut inner = url.clone();
+            inner.set_path(&format!("{}{}", url.path(), entry.href));
+            if name.starts_with(b".") && !self.hidden {
+                let why = "its name begins with a dot, and --hidden is not given";
+                self.note(&path, &inner, Outcome::Skipped(why));
+                continue;
+            }
+            // The URL library has its own mind about dots and escapes.
+            if inner.path() != format!("{}{}", url.path(), entry.href) || !names.insert(name) {
+                let why = "a listing has a name that is no name, or the same one twice";
+                self.note(&path, &inner, Outcome::Failed(hostile(url, why)));
+                continue;
+            }
+            if !folder {
+                let modified = entry.modified.and_then(|time| time.parse().ok());
+                self.tasks.push(Task { file: path, url: inner, size: entry.size, modified });
+            } else if depth == DEEPEST {
+                let report =
+                    hostile(url, "folders lie too deep in each other; perhaps in a circle");
+                self.note(&path, &inner, Outcome::Failed(report));
+            } else {
+                match make_folder(&path) {
+                    Ok(()) => self.folder(&inner, &path, depth + 1)?,
+                    Err(report) => self.note(&path, &inner, Outcome::Failed(report)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, path: &Path, url: &Url, outcome: Outcome) {
+        self.account.note(&path.display().to_string(), Some(url), outcome);
+    }
+
+    fn listing(&self, url: &Url) -> Result<Listing, Report> {
+        let mut retries = (self.retries)();
+        loop {
+            match self.ask(url) {
+                Err(report) => retries.again(report)?,
+                listing => return listing,
+            }
+        }
+    }
+
+    fn ask(&self, url: &Url) -> Result<Listing, Report> {
+        let accept = [(ACCEPT, HeaderValue::from_static("application/json"))];
+        let answer = self.requester.fetch(&Method::GET, url, &accept)?.success()?;
+        if answer.url != *url {
+            return Err(no_listing(url, "the server points to another place"));
+        }
+        let media_type =
+            answer.response.headers().get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
+        let media_type = media_type.and_then(|it| it.split(';').next()).unwrap_or_default();
+        if !media_type.trim().eq_ignore_ascii_case("application/json") {
+            return Err(no_listing(url, "it is something else than a listing in JSON"));
+        }
+        let mut bytes = Vec::new();
+        let mut body = answer.response.into_body();
+        let mut reader = body.as_reader().take(LONGEST_LISTING + 1);
+        reader.read_to_end(&mut bytes).map_err(body_error)?;
+        if bytes.len() as u64 > LONGEST_LISTING {
+            return Err(hostile(url, "the listing is too long"));
+        }
+        let listing: Listing = serde_json::from_slice(&bytes)
+            .map_err(|error| no_listing(url, &format!("it cannot be read: {error}")))?;
+        match listing.schema == SCHEMA {
+            true => Ok(listing),
+            false => Err(no_listing(url, "it is another version of listing")),
+        }
+    }
+}
+
+/// The name that an entry has here; what is no name of one file or folder is refused.
+fn checked(entry: &Entry, folder: bool) -> Result<Vec<u8>, &'static str> {
+    if !folder && entry.r#type != "file" {
+        return Err("an entry is neither file nor folder");
+    }
+    let name = match folder {
+        true => {
+            entry.href.strip_suffix('/').ok_or("the link to a folder has no slash at its end")?
+        }
+        false => entry.href.as_str(),
+    };
+    // What our server writes: unreserved characters (RFC 3986 section 2.3), all else encoded. So nothing
+    // in it is a path, a query, a scheme or another server.
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte);
+    if !name.bytes().all(plain) {
+        return Err("a link is more than a name");
+    }
+    let name: Vec<u8> = percent_decode_str(name).collect();
+    if name.is_empty() || name == b"." || name == b".." {
+        return Err("a link leads to no entry of its folder");
+    }
+    if name.iter().any(|byte| matches!(byte, b'/' | 0..=0x1f | 0x7f)) {
+        return Err("a name has a slash or a control character");
+    }
+    // From a state that a server has made up, a download of another's file would go on.
+    if name.ends_with(STATE) {
+        return Err("a name is that of the state of an interrupted download");
+    }
+    if name.len() > LONGEST_NAME {
+        return Err("a name is too long");
+    }
+    Ok(name)
+}
+
+/// The name that the folder has in its URL.
+fn own_name(url: &Url) -> Option<Vec<u8>> {
+    let segment = url.path().strip_suffix('/')?.rsplit('/').next()?;
+    let href = segment.to_owned();
+    let entry = Entry { href, r#type: "file".to_owned(), size: None, modified: None };
+    checked(&entry, false).ok()
+}
+
+/// What has a name here, without following it.
+fn kind(path: &Path) -> Result<Option<FileType>, Report> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(Some(metadata.file_type())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(local(path, &error)),
+    }
+}
+
+/// Makes a folder, or takes one that is there; a link to one is none.
+fn make_folder(path: &Path) -> Result<(), Report> {
+    match kind(path)? {
+        Some(kind) if kind.is_dir() => Ok(()),
+        Some(_) => Err(in_the_way(path)),
+        None => fs::create_dir(path).map_err(|error| local(path, &error)),
+    }
+}
+
+/// Whether a name is free, or that of a file, in a folder that is one.
+fn may_be_written(path: &Path) -> Result<bool, Report> {
+    Ok(kind(path)?.is_none_or(|kind| kind.is_file()))
+}
+
+/// Whether what is there has the size and the time that the listing has: rsync's test, too.
+fn is_same(task: &Task) -> bool {
+    let Ok(metadata) = fs::symlink_metadata(&task.file) else {
+        return false;
+    };
+    metadata.is_file()
+        && Some(metadata.len()) == task.size
+        && task.modified.is_some_and(|time| time.as_second() == metadata.mtime())
+}
+
+fn in_the_way(path: &Path) -> Report {
+    let name = path.display().to_string();
+    Report::new(Exit::LocalIo, "in-the-way", format!("{name} is something else here"))
+        .explain(
+            "a link, or a folder where a file is to be, or the other way round; it was left alone",
+        )
+        .remedy("move it away, or download to another folder")
+        .detail("file", name)
+}
+
+fn hostile(url: &Url, why: &str) -> Report {
+    Report::new(Exit::Protocol, "listing", format!("the listing of {url} is not to be trusted"))
+        .explain(why.to_owned())
+        .remedy("what is refused was not written; the rest was")
+        .detail("url", url.as_str())
+}
+
+fn no_listing(url: &Url, why: &str) -> Report {
+    Report::new(Exit::Protocol, "no-listing", format!("{url} gives no listing"))
+        .explain(why.to_owned())
+        .remedy("folders are downloaded from sealpair-server, and not where an index.html stands for one")
+        .detail("url", url.as_str())
+}
+
+fn local(path: &Path, error: &io::Error) -> Report {
+    let name = path.display().to_string();
+    Report::new(Exit::LocalIo, "output", format!("cannot write to {name}"))
+        .explain(error.to_string())
+        .detail("file", name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn name(href: &str, kind: &str) -> Option<Vec<u8>> {
+        let entry =
+            Entry { href: href.to_owned(), r#type: kind.to_owned(), size: None, modified: None };
+        checked(&entry, kind == "folder").ok()
+    }
+
+    #[test]
+    fn a_name_is_one_name_and_nothing_else() {
+        assert_eq!(name("a%20b%25.txt", "file").unwrap(), b"a b%.txt");
+        assert_eq!(name("%FF%C3%A4", "file").unwrap(), b"\xff\xc3\xa4");
+        assert_eq!(name("d/", "folder").unwrap(), b"d");
+        assert_eq!(name("..%2E", "file").unwrap(), b"...");
+        for bad in [
+            "",
+            ".",
+            "..",
+            "%2e%2E",
+            "a/b",
+            "/a",
+            "//h/a",
+            "a%2fb",
+            "..%2Fa",
+            "https:a",
+            "?a",
+            "a?b",
+            "a#b",
+            "a%00",
+            "a%0Ab",
+            "a%1b",
+            "a%7f",
+            "a\\b",
+            "a b",
+            "\u{e4}",
+            "a.part.json",
+        ] {
+            assert_eq!(name(bad, "file"), None, "{bad}");
+        }
+        for bad in ["d", "/", "../", "./", "%2e%2e/", "a/b/", "a//"] {
+            assert_eq!(name(bad, "folder"), None, "{bad}");
+        }
+        assert_eq!(name(&"a".repeat(256), "file"), None);
+        assert_eq!(name("a", "link"), None);
+    }
+
+    #[test]
+    fn the_folder_has_the_last_name_of_its_url() {
+        let of = |text: &str| own_name(&Url::parse(text).unwrap());
+        assert_eq!(of("https://h/a/b%20c/").unwrap(), b"b c");
+        assert_eq!(of("https://h/"), None);
+        assert_eq!(of("https://h/a%2f../"), None);
+    }
+
+    #[test]
+    fn nothing_is_written_through_what_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        fs::create_dir(path("folder")).unwrap();
+        fs::write(path("file"), "x").unwrap();
+        symlink("file", path("link")).unwrap();
+        symlink("folder", path("link-to-folder")).unwrap();
+        for (name, writable, folder) in [
+            ("file", true, false),
+            ("absent", true, true),
+            ("folder", false, true),
+            ("link", false, false),
+            ("link-to-folder", false, false),
+        ] {
+            assert_eq!(may_be_written(&path(name)).unwrap(), writable, "{name}");
+            assert_eq!(make_folder(&path(name)).is_ok(), folder, "{name}");
+        }
+    }
+}
