@@ -108,11 +108,12 @@ has_part() {
     [ "$(answers "$1" 'map(select(.status == 206)) | length')" -gt 0 ]
 }
 
-# broken NAME PORT BYTES TIMES starts a way to a port that ends the first connections after so many bytes;
-# its port goes into NAME.port, what came back over each connection into NAME.passed.
+# broken NAME PORT BYTES TIMES [out] starts a way to a port that ends the first connections after so many
+# bytes that came back, or went out; its port goes into NAME.port, how many these were for each connection
+# into NAME.passed.
 broken() {
     rm -f "$1.port" "$1.passed"
-    python3 "$root/scripts/clients/cut.py" "$1.port" "$1.passed" "$2" "$3" "$4" &
+    python3 "$root/scripts/clients/cut.py" "$1.port" "$1.passed" "$2" "$3" "$4" "${@:5}" &
     soon test -e "$1.port"
 }
 

@@ -79,12 +79,31 @@ check_put() {
     same "$1.got" server.pem
 }
 
+# A PUT may be repeated. What the server has of the first one is its own affair.
+check_put_again() {
+    broken "$1-way" "$(cat "$1.port")" 6000000 1 out
+    sealpair put --quiet --ca "$ca" --retry 2 big "https://localhost:$(cat "$1-way.port")/$1/again"
+    same "origin/$1/again" big
+    soon all_over "$1-way" 2
+}
+
+# Folders are made by MKCOL (RFC 4918), which all of these have.
+check_folder() {
+    rm -rf "origin/$1/tree"
+    sealpair put --quiet --ca "$ca" --recursive tree-to-put "https://localhost:$(cat "$1.port")/$1/"
+    diff -r tree-to-put "origin/$1/tree-to-put"
+}
+
 check_origins() {
     local name tool origins=(nginx apache lighttpd caddy python)
     ! command -v dufs >/dev/null || origins+=(dufs)
     mkdir -p origin/folder
     ln big origin/big
     echo index >origin/folder/index.html
+    mkdir -p 'tree-to-put/a folder/below' tree-to-put/empty
+    head -c 100000 big >tree-to-put/bytes
+    echo 'A file' >'tree-to-put/a folder/below/a % file, ü'
+    touch tree-to-put/nothing
     for name in "${origins[@]}"; do
         start_origin "$name"
         tool="$name $(origin_version "$name")"
@@ -100,6 +119,8 @@ check_origins() {
             check "$tool: put is refused, exit ${refuses_put[$name]}" check_put "$name"
         else
             check "$tool: put of a file and of a pipe, in place of another: same bytes" check_put "$name"
+            check "$tool: put --retry, cut on its way: same bytes" check_put_again "$name"
+            check "$tool: put --recursive: same tree" check_folder "$name"
         fi
     done
 }

@@ -25,7 +25,7 @@ http {
         ssl_certificate $work/server.pem;
         ssl_certificate_key $work/server.key;
         location /nginx/ {
-            dav_methods PUT;
+            dav_methods PUT MKCOL;
         }
     }
 }

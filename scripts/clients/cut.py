@@ -1,8 +1,8 @@
-"""A way to a server that breaks: cut.py READY LOG PORT BYTES TIMES
+"""A way to a server that breaks: cut.py READY LOG PORT BYTES TIMES [out]
 
 Passes connections on to PORT of this machine, and ends the first TIMES of them when so many BYTES
-have come back; TLS sees a connection that is lost. The port to connect to goes into READY, and one
-line for each connection that has ended into LOG: how many bytes came back.
+have come back, or gone out; TLS sees a connection that is lost. The port to connect to goes into
+READY, and one line for each connection that has ended into LOG: how many bytes passed that way.
 """
 
 import os
@@ -10,32 +10,47 @@ import socket
 import sys
 import threading
 
-_, ready, log, port, most, times = sys.argv
+_, ready, log, port, most, times, *out = sys.argv
 most, times = int(most), int(times)
 lock = threading.Lock()
 
 
-def pump(source, target):
-    """What the client sends, until it has sent all."""
+def end(*sockets):
+    """At once, and whoever waits for one of them learns of it."""
+    for one in sockets:
+        try:
+            one.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+
+def pump(source, target, limit):
+    """All there is to pass on, up to the limit; says how much that was."""
+    passed = 0
     try:
-        while piece := source.recv(65536):
+        while passed < limit and (piece := source.recv(int(min(65536, limit - passed)))):
             target.sendall(piece)
-        target.shutdown(socket.SHUT_WR)
+            passed += len(piece)
+        if passed < limit:
+            target.shutdown(socket.SHUT_WR)
     except OSError:
         pass
+    if passed >= limit:
+        end(source, target)
+    return passed
 
 
 def serve(client, limit):
     passed = 0
     try:
         with client, socket.create_connection(("127.0.0.1", int(port))) as server:
-            threading.Thread(target=pump, args=(client, server), daemon=True).start()
-            while passed < limit and (piece := server.recv(int(min(65536, limit - passed)))):
-                client.sendall(piece)
-                passed += len(piece)
-            # Both sides at once, so that the thread in pump ends as well.
-            for end in (client, server):
-                end.shutdown(socket.SHUT_RDWR)
+            counted, other = ((client, server), (server, client)) if out else ((server, client), (client, server))
+            beside = threading.Thread(target=pump, args=(*other, float("inf")), daemon=True)
+            beside.start()
+            passed = pump(*counted, limit)
+            # Who has nothing more to say is not waited for.
+            end(client, server)
+            beside.join()
     except OSError:
         pass
     with lock, open(log, "a", encoding="ascii") as lines:
