@@ -132,8 +132,9 @@ fn what_is_there_is_kept_when_it_shall_be() {
 
     fixture.put("small", &server.url("/new"), &["--no-clobber"]).expect_success();
     let head = server.curl().args(["-I", &server.url("/a")]).run().expect_success().text();
-    let tag =
-        head.lines().find_map(|line| line.strip_prefix("etag: ").or(line.strip_prefix("ETag: ")));
+    let tag = head
+        .lines()
+        .find_map(|line| line.strip_prefix("etag: ").or_else(|| line.strip_prefix("ETag: ")));
     let tag = tag.unwrap().trim().trim_matches('"').to_owned();
     fixture.put("small", &server.url("/a"), &["--if-match", &tag]).expect_success();
     assert_eq!(fs::read(server.root().join("a")).unwrap(), b"hello");

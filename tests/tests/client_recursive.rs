@@ -33,6 +33,10 @@ fn tree(root: &Path) -> BTreeMap<PathBuf, Option<Sha256>> {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.strip_prefix(root).unwrap().to_owned();
+            // What the server remembers of an upload, for a while.
+            if path.file_name().unwrap().as_bytes().starts_with(b".sealpair-upload-") {
+                continue;
+            }
             match path.is_dir() {
                 true => {
                     found.insert(name, None);

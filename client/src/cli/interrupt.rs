@@ -7,7 +7,7 @@ use signal_hook::consts::signal::SIGXFSZ;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::collections::BTreeSet;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -45,6 +45,10 @@ pub(crate) fn watch() -> Result<(), Report> {
         let unfinished = unfinished();
         for path in &unfinished.temporary {
             let _ = std::fs::remove_file(path);
+        }
+        if !unfinished.resumable.is_empty() && io::stderr().is_terminal() {
+            // A bar may stand in this line.
+            let _ = writeln!(io::stderr());
         }
         for path in &unfinished.resumable {
             let name = path.display().to_string();

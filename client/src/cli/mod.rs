@@ -3,6 +3,7 @@
 //! ```text
 //! get, put, head, delete, request ─▶ exchange (redirects, status) ─▶ the library's agent
 //!                                 ─▶ output (where content goes), summary (what is said about it)
+//! get -r, put of many             ─▶ many (side by side, one account of all)
 //! inspect                         ─▶ the library's `inspect`
 //! ```
 

@@ -8,6 +8,7 @@
 mod condition;
 mod fields;
 mod plain;
+mod problem;
 mod record;
 mod resumable;
 mod source;

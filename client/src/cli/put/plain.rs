@@ -17,6 +17,9 @@ use ureq::http::header::{CONTENT_LENGTH, EXPECT};
 use ureq::http::{HeaderName, HeaderValue, Method, StatusCode};
 use url::Url;
 
+/// After a plain PUT there is nothing left to refuse.
+const STORED: &str = "the SHA-256 digests differ, and what is there now is not the file";
+
 impl Transfers<'_> {
     /// A regular file. PUT is idempotent (RFC 9110 section 9.2.2), and the file can be read again.
     pub(super) fn put_file(
@@ -54,7 +57,8 @@ impl Transfers<'_> {
                 Ok(answer) if answer.status().is_success() => {
                     file.check_unchanged()?;
                     if file.hashed() == length {
-                        check_digest(answer.response.headers(), &file.digest()?, url)?;
+                        check_digest(answer.response.headers(), &file.digest()?, url)
+                            .map_err(|report| report.explain(STORED))?;
                     }
                     return Ok(Done::new(answer, url, began, bytes));
                 }

@@ -186,7 +186,7 @@ impl Record {
     }
 
     fn write(&self, content: &Content) -> io::Result<File> {
-        let folder = self.path.parent().unwrap_or(Path::new("."));
+        let folder = self.path.parent().unwrap_or_else(|| Path::new("."));
         // tempfile makes files that only their owner can read.
         let mut temporary = Builder::new().prefix(".record-").tempfile_in(folder)?;
         temporary.write_all(&serde_json::to_vec(content)?)?;

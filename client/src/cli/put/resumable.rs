@@ -14,6 +14,7 @@
 //! before is checked here as well (section "Integrity Digests").
 
 use super::super::exchange::{Answer, UploadRequest};
+use super::super::interrupt;
 use super::super::progress::Progress;
 use super::super::retry::Retries;
 use super::fields::{
@@ -21,6 +22,7 @@ use super::fields::{
     UPLOAD_OFFSET, accept_problems, want_digest,
 };
 use super::plain::Field;
+use super::problem::{busy, is_problem};
 use super::record::{Record, same_origin};
 use super::source::FileSource;
 use super::transfer::{ASK_FIRST, Done, Transfers, check_digest, mismatch};
@@ -111,6 +113,7 @@ impl<'t> Upload<'t> {
     /// Goes on with an upload that an earlier run has made.
     pub(super) fn resume(&mut self, place: Url) {
         self.place = Some(place);
+        self.note_kept();
     }
 
     /// Takes what OPTIONS has told of limits, and fails where the file is beyond them.
@@ -199,6 +202,7 @@ impl<'t> Upload<'t> {
         if let Some(record) = &mut self.record {
             record.keep(&place, self.limits.max_age);
         }
+        self.note_kept();
         self.offset = 0;
         self.completing = false;
         self.place = Some(place);
@@ -211,7 +215,7 @@ impl<'t> Upload<'t> {
         match answer.status() {
             status if status.is_success() => {}
             StatusCode::NOT_FOUND | StatusCode::GONE => return self.vanished(),
-            StatusCode::CONFLICT => return Err(busy(&answer)),
+            StatusCode::CONFLICT => return Err(busy(&answer).into()),
             _ => return Err(self.transfers.failed(answer, self.target).into()),
         }
         let headers = answer.response.headers();
@@ -345,7 +349,7 @@ impl<'t> Upload<'t> {
         match answer.status() {
             StatusCode::NOT_FOUND | StatusCode::GONE => self.vanished(),
             StatusCode::CONFLICT if answer.response.headers().contains_key(RETRY_AFTER) => {
-                Err(busy(&answer))
+                Err(busy(&answer).into())
             }
             // Another offset: asking is the safe way, whatever the document says.
             StatusCode::CONFLICT => self.surprise(),
@@ -353,7 +357,7 @@ impl<'t> Upload<'t> {
                 let report = self.explain_refusal(answer);
                 match report.exit() {
                     Exit::Digest => Err(Trouble::Final(report)),
-                    _ if problem(&report, "completed-upload") => self.surprise(),
+                    _ if is_problem(&report, "completed-upload") => self.surprise(),
                     _ => Err(report.into()),
                 }
             }
@@ -436,7 +440,15 @@ impl<'t> Upload<'t> {
         }
     }
 
+    /// Should a signal end the program, it says that the upload can be gone on with.
+    fn note_kept(&self) {
+        if self.record.is_some() {
+            interrupt::unfinished().resumable.insert(self.file.name().to_owned());
+        }
+    }
+
     fn forget(&mut self) {
+        interrupt::unfinished().resumable.remove(self.file.name());
         if let Some(record) = &mut self.record {
             record.forget();
         }
@@ -448,7 +460,7 @@ impl<'t> Upload<'t> {
 
     fn explain_refusal(&self, answer: Answer) -> Report {
         let report = self.transfers.failed(answer, self.target);
-        match problem(&report, "digest") {
+        match is_problem(&report, "digest") {
             true => mismatch(self.target),
             false => report,
         }
@@ -482,43 +494,5 @@ impl<'t> Upload<'t> {
             // A courtesy: nobody may be reading.
             let _ = writeln!(io::stderr(), "sealpair: going on at {there} of {all}");
         }
-    }
-}
-
-/// An earlier request, which was given up here, still has the upload in its hands at the server.
-fn busy(answer: &Answer) -> Trouble {
-    let report = Report::new(Exit::Connect, "upload-busy", "the upload is in use at the server")
-        .explain("the server has not noticed yet that an earlier connection is lost")
-        .remedy("try again in a while, or with --retry");
-    let after = answer.response.headers().get(RETRY_AFTER).and_then(|it| it.to_str().ok());
-    Trouble::Passing(match after {
-        Some(after) => report.detail("retry_after", after),
-        None => report,
-    })
-}
-
-/// Whether what the server says is a problem (RFC 9457) of a type with this word.
-fn problem(report: &Report, word: &str) -> bool {
-    let content = report.detail_of("content").and_then(|content| content.as_str());
-    let document: Option<serde_json::Value> =
-        content.and_then(|content| serde_json::from_str(content).ok());
-    let kind = document.as_ref().and_then(|document| document.get("type")?.as_str());
-    kind.is_some_and(|kind| kind.contains(word))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_problem_with_the_digest_is_recognised() {
-        let of = |content: &str| {
-            let report = Report::new(Exit::HttpClientError, "status", "");
-            problem(&report.detail("content", content), "digest")
-        };
-        let start = "https://iana.org/assignments/http-problem-types#";
-        assert!(of(&format!("{{\"type\":\"{start}digest-mismatching-values\"}}")));
-        assert!(!of(&format!("{{\"type\":\"{start}mismatching-upload-offset\"}}")));
-        assert!(!of("digest") && !of("{\"type\":1}") && !of("[]"));
     }
 }

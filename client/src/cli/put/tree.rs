@@ -163,6 +163,7 @@ mod tests {
     use super::super::super::Voice;
     use super::*;
     use std::os::unix::fs::symlink;
+    use std::slice::from_ref;
 
     fn plan(sources: &[PathBuf], choice: Choice) -> (Vec<String>, Vec<String>) {
         let url = Url::parse("https://h/x/").unwrap();
@@ -189,7 +190,7 @@ mod tests {
         symlink("nowhere", root.join("dangling")).unwrap();
 
         let choice = Choice { recursive: true, hidden: false };
-        let (files, folders) = plan(&[root.clone()], choice);
+        let (files, folders) = plan(from_ref(&root), choice);
         assert_eq!(files, ["/x/d/a%20b", "/x/d/in/deep/c", "/x/d/link"]);
         assert_eq!(folders, ["/x/", "/x/d/", "/x/d/empty/", "/x/d/in/", "/x/d/in/deep/"]);
 
@@ -197,7 +198,7 @@ mod tests {
         assert_eq!(files, ["/x/a%20b", "/x/in/deep/c", "/x/link"]);
         assert_eq!(folders, ["/x/", "/x/empty/", "/x/in/", "/x/in/deep/"]);
 
-        let (files, _) = plan(&[root.clone()], Choice { hidden: true, ..choice });
+        let (files, _) = plan(from_ref(&root), Choice { hidden: true, ..choice });
         assert_eq!(files.len(), 5);
         let (files, folders) = plan(&[root], Choice { recursive: false, hidden: false });
         assert!(files.is_empty() && folders.is_empty());
