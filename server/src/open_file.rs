@@ -1,9 +1,9 @@
 //! An open file in the state in which it was found, and whether it still is in that state.
 //!
 //! A response names a length and an entity tag before its content is read. What is read later belongs to
-//! them only if the file has not changed meanwhile, which is seen by looking at it again *after* reading: a
-//! change sets the times of a file before it touches the bytes (file_update_time() of Linux, which write(2),
-//! truncate(2) and fallocate(2) all come to), so whoever has read a changed byte sees another time.
+//! them only if the file has not changed meanwhile, which is seen by looking at it again *after* reading: Linux
+//! sets the times of a file before a write touches its bytes (file_update_time()), so whoever has read a
+//! changed byte sees another time; and a truncation shows in the size.
 //!
 //! Two things are not seen: a write through a memory mapping into a page that was written to before and has
 //! not been stored yet, whose time is not kept until then (mmap(2), `MAP_SHARED`); and whoever sets the time

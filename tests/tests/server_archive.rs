@@ -155,18 +155,18 @@ fn a_file_that_shrinks_meanwhile_cuts_the_connection() {
 #[test]
 fn a_large_tree_is_archived_in_little_memory() {
     let server = SealpairServer::start(|server| server);
-    for folder in 0..20 {
+    for folder in 0..5 {
         let folder = server.root().join(format!("{folder}"));
         fs::create_dir(&folder).unwrap();
         for number in 0..100 {
-            File::create(folder.join(format!("{number}"))).unwrap().set_len(100_000).unwrap();
+            File::create(folder.join(format!("{number}"))).unwrap().set_len(400_000).unwrap();
         }
     }
     let archive = server.dir().join("all.tar");
     let curl = server.curl().args(["--fail", "-o"]).arg(&archive);
     curl.arg(server.url("/?archive=tar")).run().expect_success();
-    // 2000 files with a header each, rounded up to blocks, 20 folders, and the end.
-    let expected = 2000 * (512 + 100_352) + 20 * 512 + 1024;
+    // 500 files with a header each, rounded up to blocks, 5 folders, and the end.
+    let expected = 500 * (512 + 400_384) + 5 * 512 + 1024;
     assert_eq!(fs::metadata(&archive).unwrap().len(), expected);
     assert!(server.peak_rss_kib() < 48 << 10, "{} KiB", server.peak_rss_kib());
 }

@@ -150,7 +150,7 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "FORMAT", value_enum)]
     pub(super) access_log_format: Option<FormatArg>,
 
-    /// Where the server's own authority and certificate are kept, and the digests of files
+    /// Where the server keeps its own authority and certificate, and digests of files
     /// [default: $XDG_STATE_HOME/sealpair, else ~/.local/state/sealpair]
     #[arg(long, value_name = "DIR")]
     pub(super) state_dir: Option<PathBuf>,

@@ -146,16 +146,17 @@ fn the_name_to_save_under_is_safe_and_exact() {
 #[test]
 fn a_file_that_changes_while_it_is_read_ends_the_archive() {
     const SIZE: u64 = 200_000;
-    let change: [(&str, &dyn Fn(&File)); 4] = [
-        ("shrinks", &|file| file.set_len(SIZE / 2).unwrap()),
-        ("grows", &|file| file.set_len(SIZE * 2).unwrap()),
-        ("is written to", &|file| file.write_all_at(b"x", 10).unwrap()),
-        ("is truncated and grows again", &|file| {
+    type Change = fn(&File);
+    let changes: [(&str, Change); 4] = [
+        ("shrinks", |file| file.set_len(SIZE / 2).unwrap()),
+        ("grows", |file| file.set_len(SIZE * 2).unwrap()),
+        ("is written to", |file| file.write_all_at(b"x", 10).unwrap()),
+        ("is truncated and grows again", |file| {
             file.set_len(0).unwrap();
             file.set_len(SIZE).unwrap();
         }),
     ];
-    for (what, change) in change {
+    for (what, change) in changes {
         let tree = tempfile::tempdir().unwrap();
         let file = File::create(tree.path().join("a")).unwrap();
         file.set_len(SIZE).unwrap();

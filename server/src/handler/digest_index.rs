@@ -6,8 +6,8 @@
 //!
 //! Each digest is a line that is appended in one write, with a checksum at its end. Nothing is brought to the
 //! disk by force: what is lost is computed again. A line that was torn, or changed, does not have its checksum,
-//! and is passed over. When the file has become too long, it is replaced by a shorter one in one step; whoever
-//! else has it open notices that it has no name any more.
+//! and is passed over. When the file has become too long, it is replaced by a shorter one in one step. It is
+//! opened anew for each line, so nobody appends to one that has been replaced, and no descriptor is kept.
 
 use super::digests::MOST;
 use crate::open_file::Identity;
@@ -20,7 +20,7 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write as _};
 use std::ops::ControlFlow;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::str;
 use std::sync::{Mutex, PoisonError};
@@ -44,23 +44,18 @@ pub(super) struct IndexFile {
     state: Mutex<State>,
 }
 
-#[derive(Debug)]
-enum State {
-    /// Nothing has been written yet.
-    Closed {
-        lines: usize,
-    },
-    Open {
-        file: File,
-        lines: usize,
-    },
-    /// It cannot be written to, and that has been said.
-    Failed,
+#[derive(Debug, Default)]
+struct State {
+    /// So many lines are in it, as far as this server knows.
+    lines: usize,
+    /// Whether it has been said that it cannot be used. What was in the way may go: a full disk, too many
+    /// descriptors.
+    said: bool,
 }
 
 impl IndexFile {
     pub(super) fn new(directory: PathBuf) -> Self {
-        Self { directory, state: Mutex::new(State::Closed { lines: 0 }) }
+        Self { directory, state: Mutex::default() }
     }
 
     /// Reads what is in the file. Where there is none, nothing is.
@@ -86,34 +81,21 @@ impl IndexFile {
             Ok(lines)
         };
         match read() {
-            Ok(lines) => *self.state() = State::Closed { lines },
+            Ok(lines) => self.state().lines = lines,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => *self.state() = self.failed(&error),
+            Err(error) => self.failed(&mut self.state(), &error),
         }
     }
 
     /// Adds a line. Breaks when the file is so long that it is to be [replaced](Self::replace).
     pub(super) fn append(&self, identity: &Identity, digest: &Sha256) -> ControlFlow<()> {
         let mut state = self.state();
-        let (file, lines) = match std::mem::replace(&mut *state, State::Failed) {
-            State::Failed => return ControlFlow::Continue(()),
-            State::Closed { lines } => (None, lines),
-            // Another server has replaced it.
-            State::Open { file, .. } if file.metadata().is_ok_and(|it| it.nlink() == 0) => {
-                (None, 0)
-            }
-            State::Open { file, lines } => (Some(file), lines),
-        };
-        let append = || -> io::Result<File> {
-            let mut file = file.map_or_else(|| self.open(), Ok)?;
-            file.write_all(line(identity, digest).as_bytes())?;
-            Ok(file)
-        };
-        *state = match append() {
-            Ok(file) => State::Open { file, lines: lines + 1 },
-            Err(error) => self.failed(&error),
-        };
-        match lines + 1 > LINES {
+        let append = || self.open()?.write_all(line(identity, digest).as_bytes());
+        match append() {
+            Ok(()) => state.lines += 1,
+            Err(error) => self.failed(&mut state, &error),
+        }
+        match state.lines > LINES {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         }
@@ -125,10 +107,11 @@ impl IndexFile {
         let text: String = all.iter().map(|(identity, digest)| line(identity, digest)).collect();
         let path = self.path();
         let output = Output::secret(&path, text.as_bytes());
-        *state = match files::write_together(&[output], Overwrite::Replace) {
-            Ok(()) => State::Closed { lines: all.len() },
-            Err(error) => self.failed(&io::Error::other(error)),
-        };
+        // Not at once again, whatever becomes of it.
+        state.lines = all.len();
+        if let Err(error) = files::write_together(&[output], Overwrite::Replace) {
+            self.failed(&mut state, &io::Error::other(error));
+        }
     }
 
     fn path(&self) -> PathBuf {
@@ -145,8 +128,14 @@ impl IndexFile {
     }
 
     fn open(&self) -> io::Result<File> {
-        files::create_directory(&self.directory).map_err(io::Error::other)?;
-        let mut file = self.options().read(true).append(true).create(true).open(self.path())?;
+        let open = || self.options().read(true).append(true).create(true).open(self.path());
+        let mut file = match open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                files::create_directory(&self.directory).map_err(io::Error::other)?;
+                open()?
+            }
+            opened => opened?,
+        };
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Err(not_a_file());
@@ -162,10 +151,12 @@ impl IndexFile {
         Ok(file)
     }
 
-    fn failed(&self, error: &io::Error) -> State {
-        let path = self.path().display().to_string();
-        log::warn!("digests are not kept beyond this run: {}: {error}", Escaped(&path));
-        State::Failed
+    /// Says once that something failed.
+    fn failed(&self, state: &mut State, error: &io::Error) {
+        if !std::mem::replace(&mut state.said, true) {
+            let path = self.path().display().to_string();
+            log::warn!("digests are not kept beyond this run: {}: {error}", Escaped(&path));
+        }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -223,6 +214,7 @@ fn checksum(bytes: &[u8]) -> u64 {
 mod tests {
     use super::*;
     use std::fs;
+    use std::os::unix::fs::MetadataExt;
     use tempfile::TempDir;
 
     fn sample(number: u64) -> (Identity, Sha256) {
@@ -349,7 +341,14 @@ mod tests {
             index.load(|_, _| panic!("nothing can be there"));
             append(&index, &sample(1));
             append(&index, &sample(2));
-            assert!(matches!(*index.state(), State::Failed), "{place}");
+            assert!(index.state().said, "{place}");
         }
+        // It is tried again.
+        let index = IndexFile::new(directory.path().join("file"));
+        append(&index, &sample(1));
+        fs::remove_file(directory.path().join("file")).unwrap();
+        append(&index, &sample(2));
+        let text = fs::read_to_string(directory.path().join("file").join(NAME)).unwrap();
+        assert_eq!(text, line(&sample(2).0, &sample(2).1));
     }
 }

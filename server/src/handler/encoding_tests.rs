@@ -164,13 +164,13 @@ fn an_older_a_longer_or_no_real_file_is_not_taken() {
     let path = |name: &str| tree.path().join(name);
     let accept = "gzip";
     assert_eq!(coding(&handler, accept), "gzip");
-    fs::write(path("a.txt"), "changed since").unwrap();
+    fs::write(path("a.txt"), "changed since".repeat(10)).unwrap();
     assert_eq!(coding(&handler, accept), "");
     fs::write(path("a.txt.gz"), "new").unwrap();
     // Not before the other by a tick of the clock.
     File::open(path("a.txt.gz")).unwrap().set_modified(SystemTime::now()).unwrap();
     assert_eq!(coding(&handler, accept), "gzip");
-    fs::write(path("a.txt.gz"), "longer than the content as it is").unwrap();
+    fs::write(path("a.txt.gz"), "longer than the content as it is".repeat(10)).unwrap();
     assert_eq!(coding(&handler, accept), "");
     assert_eq!(coding(&handler, "gzip, identity;q=0"), "gzip");
     fs::remove_file(path("a.txt.gz")).unwrap();

@@ -43,6 +43,8 @@ const NOT_A_FOLDER: Rejection = Rejection::new(StatusCode::NOT_FOUND, "nothing i
 ///
 /// - A folder is shown as its `index.html`, else as a listing: HTML, or JSON for who asks for that; with
 ///   `?archive=tar` it is sent as one archive.
+/// - Downloads are conditional and in parts where the client asks for that, and what arrives as
+///   complete is of one version.
 /// - Names that begin with a dot are neither served nor listed nor written, unless
 ///   [`dotfiles`](Self::dotfiles) says so.
 /// - An upload is there whole or not at all, and durable before it is acknowledged.
