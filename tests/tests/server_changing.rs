@@ -135,10 +135,10 @@ fn a_file_that_is_replaced_or_removed_while_it_is_sent_arrives_as_it_was() {
 #[test]
 fn a_small_file_that_is_rewritten_all_the_time_never_arrives_mixed_or_under_another_tag() {
     const LENGTH: usize = 10_000;
-    const VERSIONS: u8 = 200;
+    const VERSIONS: u8 = 150;
     let server = SealpairServer::start(|server| server.file("file", vec![0; LENGTH]));
     let path = server.root().join("file");
-    // Responses so far: the writer goes on when the readers have had some more.
+    // Requests so far: the writer goes on when the readers have had some more.
     let read = AtomicU64::new(0);
     let done = AtomicBool::new(false);
     let reader = || {
@@ -170,10 +170,11 @@ fn a_small_file_that_is_rewritten_all_the_time_never_arrives_mixed_or_under_anot
         let file = writable(&path);
         let early = file.metadata().unwrap().modified().unwrap() - Duration::from_secs(1000);
         for version in 1..=VERSIONS {
-            let before = read.load(Ordering::SeqCst);
             file.write_all_at(&[version; LENGTH], 0).unwrap();
             // Each version has a time of its own, other than that of the change: its tag is strong at once.
             file.set_modified(early + Duration::from_secs(version.into())).unwrap();
+            // Of four further requests one reader has made two, so it has the response to the first.
+            let before = read.load(Ordering::SeqCst);
             settles("the readers go on", || read.load(Ordering::SeqCst) > before + 3);
         }
         done.store(true, Ordering::SeqCst);
@@ -183,5 +184,5 @@ fn a_small_file_that_is_rewritten_all_the_time_never_arrives_mixed_or_under_anot
     for (tag, version) in strong {
         assert_eq!(*versions.entry(tag).or_insert(version), version);
     }
-    assert!(versions.len() > usize::from(VERSIONS) / 2, "{} tags were strong", versions.len());
+    assert!(versions.len() >= VERSIONS.into(), "{} tags were strong", versions.len());
 }

@@ -52,22 +52,19 @@ fn curl_gets_parts_and_goes_on_with_what_it_has() {
     let server = server();
     for (path, size) in [("/small.txt", SMALL), ("/large", LARGE)] {
         let whole = content(size);
-        // Twice: the second time a small file is kept open.
-        for _ in 0..2 {
-            for (range, expected) in [
-                ("0-0".to_owned(), 0..1),
-                ("1-4095".to_owned(), 1..4096),
-                (format!("{}-", size - 1), size - 1..size),
-                (format!("{}-{}", size / 2, size * 2), size / 2..size),
-                ("-100".to_owned(), size - 100..size),
-                (format!("-{}", size * 2), 0..size),
-            ] {
-                let curl = server.curl().args(["-r", &range]).arg(server.url(path)).run();
-                assert!(curl.expect_success().stdout == whole[expected], "{path} {range}");
-            }
+        for (range, expected) in [
+            ("0-0".to_owned(), 0..1),
+            ("1-4095".to_owned(), 1..4096),
+            (format!("{}-", size - 1), size - 1..size),
+            (format!("{}-{}", size / 2, size * 2), size / 2..size),
+            ("-100".to_owned(), size - 100..size),
+            (format!("-{}", size * 2), 0..size),
+        ] {
+            let curl = server.curl().args(["-r", &range]).arg(server.url(path)).run();
+            assert!(curl.expect_success().stdout == whole[expected], "{path} {range}");
         }
         let target = server.dir().join("copy");
-        for have in [0, 1, size / 3, size - 1] {
+        for have in [0, size / 3, size - 1] {
             fs::write(&target, &whole[..have]).unwrap();
             let curl = server.curl().args(["-C", "-", "-o"]).arg(&target).arg(server.url(path));
             curl.run().expect_success();
