@@ -101,7 +101,7 @@ impl FilePath {
     /// # Errors
     ///
     /// [`PathError::Malformed`] for a broken escape, a NUL, an encoded slash, `.` and `..` in any
-    /// spelling; [`PathError::NotFound`] for an empty segment, which no file has for a name;
+    /// spelling, but for a plain `.` before a slash, which is left out; [`PathError::NotFound`] for an empty segment, which no file has for a name;
     /// [`PathError::Hidden`] for dot-files unless `dotfiles`, and always for unfinished uploads.
     pub fn decode(path: &str, dotfiles: bool) -> Result<Self, PathError> {
         let path = path
@@ -114,7 +114,13 @@ impl FilePath {
         };
         let mut names = Vec::with_capacity(path.len());
         if !path.is_empty() {
-            for segment in path.split('/') {
+            let mut segments = path.split('/').peekable();
+            while let Some(segment) = segments.next() {
+                if segment == "." && (folder || segments.peek().is_some()) {
+                    // Apt asks for `folder/./file` where a source is named `./`. The folder that it
+                    // is in is the only thing that this can mean (RFC 3986 section 5.2.4).
+                    continue;
+                }
                 if !names.is_empty() {
                     names.push(b'/');
                 }
@@ -221,7 +227,8 @@ fn decode_segment(segment: &[u8], out: &mut Vec<u8>) -> Result<(), PathError> {
 
 fn check_name(name: &[u8], dotfiles: bool) -> Result<(), PathError> {
     match name {
-        // A client takes these out before it sends (RFC 3986 section 5.2.4).
+        // A client takes these out before it sends (RFC 3986 section 5.2.4). Where one does not, it is
+        // more likely up to something.
         b"." | b".." => Err(PathError::Malformed("the path has a dot segment")),
         name if name.contains(&0) => Err(PathError::Malformed("the path has a NUL byte")),
         [] => Err(PathError::NotFound),
@@ -254,6 +261,10 @@ mod tests {
             ("/%5c..%5c", "\\..\\", false),
             ("/...", "", false),
             ("/a+b", "a+b", false),
+            ("/./", ".", true),
+            ("/././a", "a", false),
+            ("/a/./b", "a/b", false),
+            ("/a/././", "a", true),
         ] {
             match names {
                 "" => assert!(matches!(FilePath::decode(path, false), Err(PathError::Hidden))),
@@ -271,8 +282,13 @@ mod tests {
             "*",
             "/.",
             "/..",
-            "/./",
             "/../",
+            "/%2e/",
+            "/./..",
+            "/././.",
+            "/a/.",
+            "/a/%2e/b",
+            "/a/./../b",
             "/a/..",
             "/a/../b",
             "/%2e",
