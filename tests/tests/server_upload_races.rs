@@ -127,3 +127,27 @@ fn two_who_append_to_one_upload_do_not_mix() {
         assert_eq!(sha256(&whole), sha256(&[&stored[..], b"!"].concat()));
     }
 }
+
+#[test]
+fn an_older_request_adds_nothing_once_a_newer_one_has_the_turn() {
+    let server = writable();
+    let url = RawClient::connect(&server).begin_upload("/file", "");
+    let lines = append_lines(0, false) + "Expect: 100-continue\r\n";
+    let begin = || {
+        let mut client = RawClient::connect(&server);
+        client.send(head("PATCH", &url, &lines, 600_000));
+        // It has been found to be at the right offset.
+        assert_eq!(client.response().status, 100);
+        client
+    };
+    let (mut older, mut newer) = (begin(), begin());
+    let _ = older.try_send(vec![1; 300_000]);
+    newer.send(vec![2; 600_000]);
+    let answer = newer.response();
+    assert_eq!((answer.status, answer.header("Upload-Offset")), (204, Some("600000")));
+    let _ = older.try_send(vec![1; 300_000]);
+    older.rest();
+    let stored = fs::read(server.root().join(&url[1..])).unwrap();
+    assert_eq!(stored.len(), 600_000);
+    assert!(stored.iter().all(|byte| *byte == 2), "two uploads are mixed");
+}
