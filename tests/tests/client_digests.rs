@@ -31,7 +31,7 @@ impl Fixture {
     fn server(&self, answers: &[(Vec<u8>, Ending)]) -> ScriptedServer {
         let answers = answers.to_vec();
         ScriptedServer::playing(&self.pki.server(), move |number, _| {
-            answers.get(number).or(answers.last()).unwrap().clone()
+            answers.get(number).or_else(|| answers.last()).unwrap().clone()
         })
     }
 
@@ -73,7 +73,7 @@ fn a_digest_of_the_server_or_of_the_user_decides() {
         (content_lie.clone(), None, 25),
         (repr.clone() + &content_lie, None, 25),
         ("".to_owned(), Some(&wrong), 25),
-        (repr.clone(), Some(&wrong), 25),
+        (repr, Some(&wrong), 25),
         (lie.clone(), Some(&right), 25),
         ("Repr-Digest: sha-512=:AAAA:\r\n".to_owned(), None, 0),
         ("Repr-Digest: nonsense=(\r\n".to_owned(), None, 0),

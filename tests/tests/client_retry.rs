@@ -27,7 +27,7 @@ impl Fixture {
     fn server(&self, answers: &[(Vec<u8>, Ending)]) -> ScriptedServer {
         let answers = answers.to_vec();
         ScriptedServer::playing(&self.pki.server(), move |number, _| {
-            answers.get(number).or(answers.last()).unwrap().clone()
+            answers.get(number).or_else(|| answers.last()).unwrap().clone()
         })
     }
 

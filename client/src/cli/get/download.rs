@@ -238,7 +238,7 @@ impl Download<'_> {
         Ok(())
     }
 
-    fn take_whole(
+    pub(super) fn take_whole(
         &mut self,
         answer: Answer,
         retries: &mut Retries,

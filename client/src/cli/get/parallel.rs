@@ -33,7 +33,7 @@ use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use ureq::http::header::{IF_RANGE, RANGE};
-use ureq::http::{HeaderValue, Method};
+use ureq::http::{HeaderValue, Method, StatusCode};
 use url::Url;
 
 /// How much must have come before the state says so: what a kill may cost.
@@ -103,6 +103,10 @@ impl Download<'_> {
         let range = HeaderValue::from_str(&format!("bytes=0-{}", FIRST - 1));
         let range = range.map_err(|_| unexpected())?;
         let answer = self.ask(&[(RANGE, range)])?;
+        if answer.status() == StatusCode::OK {
+            self.one_will_do("the server sends no parts")?;
+            return self.take_whole(answer, retries);
+        }
         let headers = answer.response.headers();
         let mut version = Version::of(headers, None);
         let verdict = judge(answer.status(), headers, 0, Some(FIRST - 1), &version);
