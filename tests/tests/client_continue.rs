@@ -119,6 +119,7 @@ fn a_server_that_sends_less_than_was_asked_for_is_asked_for_the_rest() {
 
 #[test]
 fn a_part_that_does_not_fit_is_not_used() {
+    let fixture = Fixture::new();
     for (range, etag) in [
         ("bytes 7-18/20", ETAG),
         ("bytes 9-20/21", ETAG),
@@ -128,11 +129,11 @@ fn a_part_that_does_not_fit_is_not_used() {
         ("bytes 8-19/20", ""),
         ("nonsense", ETAG),
     ] {
-        let fixture = Fixture::new();
         let (ended, _) = fixture.after_eight(part(range, etag, &CONTENT[8..]));
         let ended = ended.expect_success();
         assert!(ended.stderr.contains("starting again"), "{range} {etag}: {ended:?}");
         assert_eq!(fs::read(fixture.file("f")).unwrap(), b"another version", "{range} {etag}");
+        fs::remove_file(fixture.file("f")).unwrap();
     }
 }
 
@@ -245,20 +246,22 @@ fn a_second_download_of_the_same_file_is_refused_and_the_first_interrupted_and_r
 }
 
 #[test]
-fn nginx_serves_the_rest_of_a_large_file_after_a_kill() {
+fn nginx_serves_the_rest_of_a_file_after_every_kill() {
     let fixture = Fixture::new();
     let nginx = Nginx::start(&fixture.pki.server(), "");
     let content: Vec<u8> =
-        (0..4_u32 << 20).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        (0..1_u32 << 20).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     fs::write(nginx.root().join("f"), &content).unwrap();
-    let slow = ["--continue", "--limit-rate", "2MiB"];
-    let run = fixture.run(&nginx.url("/f"), &slow).start();
-    settles("some of it is there", || {
-        fs::metadata(fixture.file("f.part")).is_ok_and(|part| part.len() > 300_000)
-    });
-    run.signal(Signal::KILL);
-    run.wait();
-    let kept = fs::metadata(fixture.file("f.part")).unwrap().len();
+    let slow = ["--continue", "--limit-rate", "1MiB"];
+    let length = || fs::metadata(fixture.file("f.part")).map_or(0, |part| part.len());
+    let mut kept = 0;
+    for _ in 0..4 {
+        let run = fixture.run(&nginx.url("/f"), &slow).start();
+        settles("more of it is there", || length() > kept);
+        run.signal(Signal::KILL);
+        run.wait();
+        kept = length();
+    }
     let ended = fixture.run(&nginx.url("/f"), &["--continue", "--json"]).run().expect_success();
     let document = ended.json();
     assert_eq!(document["resumed_from"], kept);
@@ -308,7 +311,7 @@ fn whatever_happens_the_file_is_right_or_not_there() {
     let fixture = Fixture::new();
     let seed = AtomicU64::new(0x5ea1_9a12);
     let server = ScriptedServer::playing(&fixture.pki.server(), move |number, head| {
-        let version = number as u64 / 6;
+        let version = number as u64 / 3;
         let (content, etag) = (content(version), format!("ETag: \"{version}\"\r\n"));
         let field = |name: &str| {
             head.lines().find_map(|line| line.to_lowercase().strip_prefix(name).map(str::to_owned))
@@ -318,11 +321,11 @@ fn whatever_happens_the_file_is_right_or_not_there() {
         let same = field("if-range: ") == Some(format!("\"{version}\""));
         let answer = match (first, random(&seed, 8)) {
             // An honest server, most of the time.
-            (Some(first), 0..6) if same => {
+            (Some(first), 0..4) if same => {
                 part(&format!("bytes {first}-{}/{LENGTH}", LENGTH - 1), &etag, &content[first..])
             }
             // One that does not know the condition.
-            (Some(first), 6) => {
+            (Some(first), 4..7) => {
                 part(&format!("bytes {first}-{}/{LENGTH}", LENGTH - 1), &etag, &content[first..])
             }
             // One that sends other bytes than were asked for.
@@ -342,10 +345,10 @@ fn whatever_happens_the_file_is_right_or_not_there() {
     });
     let mut complete = 0;
     let mut resumed = 0;
-    for _ in 0..60 {
+    for _ in 0..40 {
         let before = server.requests().len();
         let ended = fixture.get(&server);
-        let last = (server.requests().len() - 1) as u64 / 6;
+        let last = (server.requests().len() - 1) as u64 / 3;
         assert!(server.requests().len() > before);
         match ended.code() {
             Some(0) => {
@@ -361,5 +364,5 @@ fn whatever_happens_the_file_is_right_or_not_there() {
             other => panic!("{other:?}: {ended:?}"),
         }
     }
-    assert!(complete > 5 && resumed > 2, "{complete} were complete, {resumed} of them resumed");
+    assert!(complete > 3 && resumed > 1, "{complete} were complete, {resumed} of them resumed");
 }

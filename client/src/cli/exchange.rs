@@ -107,6 +107,11 @@ impl<'a> Requester<'a> {
         Ok(Self { args, voice, deadline, fields, named, redirected: OnceLock::new() })
     }
 
+    /// When the command has to be done.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
     /// Whether the user has given this field, so that it cannot be set by a command.
     pub(crate) fn is_given(&self, name: &HeaderName) -> bool {
         self.fields.contains_key(name)
@@ -239,7 +244,8 @@ impl<'a> Requester<'a> {
         })?;
         let left = self.deadline.map(|end| end.saturating_duration_since(Instant::now()));
         if left.is_some_and(|left| left.is_zero()) {
-            return Err(report(&ureq::Error::Timeout(Timeout::Global), Phase::Request));
+            let late = report(&ureq::Error::Timeout(Timeout::Global), Phase::Request);
+            return Err(late.detail("final", true));
         }
         let request = match left {
             None => request,

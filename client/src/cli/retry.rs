@@ -20,7 +20,7 @@ use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// The longest wait after the first failure; it doubles with each that follows. curl's first wait, too.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -43,6 +43,8 @@ pub(crate) struct Retries {
     /// Failures since something last went forward.
     row: u32,
     quiet: bool,
+    /// No attempt begins after this.
+    deadline: Option<Instant>,
     pause: fn(Duration),
     now: fn() -> SystemTime,
     /// From 0 up to 1.
@@ -58,10 +60,17 @@ impl Retries {
             used: 0,
             row: 0,
             quiet: voice.quiet,
+            deadline: None,
             pause: std::thread::sleep,
             now: SystemTime::now,
             random,
         }
+    }
+
+    /// Begins no attempt after this (--max-time).
+    #[must_use]
+    pub(crate) fn until(self, deadline: Option<Instant>) -> Self {
+        Self { deadline, ..self }
     }
 
     /// Waits until the time for another attempt at an idempotent request (RFC 9110 section 9.2.2).
@@ -119,6 +128,10 @@ impl Retries {
             return Err(self.give_up(failure).remedy(remedy));
         }
         let wait = wait(self.row, asked, (self.random)());
+        let begins = Instant::now().checked_add(wait);
+        if self.deadline.is_some_and(|deadline| begins.is_none_or(|begins| begins >= deadline)) {
+            return Err(self.give_up(failure).remedy("there is no time for another attempt"));
+        }
         self.used += 1;
         self.row = self.row.saturating_add(1);
         if !self.quiet {
@@ -146,7 +159,7 @@ impl Retries {
 }
 
 /// Whether a failure may have passed by the next attempt.
-fn is_transient(failure: &Report) -> bool {
+pub(crate) fn is_transient(failure: &Report) -> bool {
     match failure.exit() {
         // Whoever made the report knows better.
         _ if failure.detail_of("final").is_some() => false,
@@ -301,6 +314,14 @@ mod tests {
         }
         // The third is in the past: now. The fourth is nonsense: the fourth failure in a row.
         assert_eq!(waits(), [7 + 1, 10 + 1, 1, 8]);
+    }
+
+    #[test]
+    fn no_attempt_begins_after_the_deadline() {
+        let now = Instant::now();
+        retries(1).until(Some(now)).again(lost()).unwrap_err();
+        retries(1).until(Some(now + Duration::from_secs(3600))).again(lost()).unwrap();
+        assert_eq!(waits(), [1]);
     }
 
     #[test]

@@ -74,9 +74,10 @@ impl Downloader<'_> {
         &self,
         url: &Url,
         output: Output,
-        mut retries: Retries,
+        retries: Retries,
         progress: &Progress,
     ) -> Result<Downloaded, Report> {
+        let mut retries = retries.until(self.requester.deadline());
         let began = Instant::now();
         let mut download = Download {
             shared: self,
@@ -237,7 +238,7 @@ impl Download<'_> {
         Ok(())
     }
 
-    fn take_whole(
+    pub(super) fn take_whole(
         &mut self,
         answer: Answer,
         retries: &mut Retries,

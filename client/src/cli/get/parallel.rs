@@ -13,7 +13,7 @@
 use super::super::exchange::Answer;
 use super::super::output::{Output, failed};
 use super::super::progress::Progress;
-use super::super::retry::Retries;
+use super::super::retry::{Retries, is_transient};
 use super::super::summary::Summary;
 use super::download::{Download, Downloader, Ended, hash_failed, unexpected, want_digest};
 use super::integrity::{CONTENT_DIGEST, add_from, compare, field};
@@ -33,7 +33,7 @@ use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use ureq::http::header::{IF_RANGE, RANGE};
-use ureq::http::{HeaderValue, Method};
+use ureq::http::{HeaderValue, Method, StatusCode};
 use url::Url;
 
 /// How much must have come before the state says so: what a kill may cost.
@@ -103,6 +103,10 @@ impl Download<'_> {
         let range = HeaderValue::from_str(&format!("bytes=0-{}", FIRST - 1));
         let range = range.map_err(|_| unexpected())?;
         let answer = self.ask(&[(RANGE, range)])?;
+        if answer.status() == StatusCode::OK {
+            self.one_will_do("the server sends no parts")?;
+            return self.take_whole(answer, retries);
+        }
         let headers = answer.response.headers();
         let mut version = Version::of(headers, None);
         let verdict = judge(answer.status(), headers, 0, Some(FIRST - 1), &version);
@@ -285,19 +289,44 @@ impl Crew<'_> {
 
     /// One connection, until there is nothing left to do.
     fn work(&self, mut begun: Option<Begun>) {
-        loop {
-            let range = match &begun {
-                Some(begun) => Some(begun.range),
-                None => self.board().plan.claim(),
-            };
-            let Some(range) = range.filter(|_| !self.is_over()) else { break };
-            if let Err(fault) = self.fetch(range, begun.take()) {
-                self.give_up(fault);
-                break;
+        let mut served = begun.is_some();
+        while let Some(range) = self.next(begun.as_ref()) {
+            let fetched = self.fetch(range, begun.take());
+            match fetched {
+                Ok(()) => served = true,
+                Err(fault) if !served && self.leave_to_others(range, &fault) => break,
+                Err(fault) => self.give_up(fault),
             }
         }
-        self.board().working -= 1;
         self.changed.notify_all();
+    }
+
+    /// What to fetch next. With nothing left, the connection counts no more: from the same moment on,
+    /// so that nobody leaves a range to somebody who goes.
+    fn next(&self, begun: Option<&Begun>) -> Option<Range> {
+        let mut board = self.board();
+        let range = match begun {
+            Some(begun) => Some(begun.range),
+            None => board.plan.claim(),
+        };
+        let range = range.filter(|_| board.fault.is_none());
+        if range.is_none() {
+            board.working -= 1;
+        }
+        range
+    }
+
+    /// A connection that has never got anything may be one too many for the server: the others do
+    /// without it, if there are any. Says whether it is gone.
+    fn leave_to_others(&self, range: Range, fault: &Fault) -> bool {
+        let mut board = self.board();
+        let passes = matches!(fault, Fault::Failed(failure) if is_transient(failure));
+        let leaves = passes && board.working > 1 && board.fault.is_none();
+        if leaves {
+            board.plan.give_back(range);
+            board.working -= 1;
+        }
+        leaves
     }
 
     fn is_over(&self) -> bool {

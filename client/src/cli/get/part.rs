@@ -22,10 +22,9 @@ use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
-use tempfile::Builder;
 use url::Url;
 
 /// How much may be lost to a power failure. A sync of less costs more than it saves.
@@ -168,7 +167,7 @@ impl PartialFile {
     }
 
     fn save(&mut self, state: State) -> io::Result<()> {
-        // An interruption waits until there is no temporary file.
+        // An interruption waits until the new state has the name.
         let mut unfinished = interrupt::unfinished();
         write_state(&self.state_path, &state)?;
         self.state = Some(state);
@@ -337,16 +336,16 @@ fn read_state(path: &Path) -> Option<State> {
     (state.schema == SCHEMA && state.version.validator().is_some()).then_some(state)
 }
 
-/// Replaces the state as a whole.
+/// Replaces the state as a whole. Whoever calls has locked the partial file: nobody else does this.
 fn write_state(path: &Path, state: &State) -> io::Result<()> {
-    // URLs may have secrets in them: for the owner only, which is what tempfile makes.
-    let mut temporary =
-        Builder::new().prefix(".sealpair-state-").tempfile_in(directory_of(path))?;
-    let text = serde_json::to_string_pretty(state)?;
-    temporary.write_all(text.as_bytes())?;
-    temporary.as_file().sync_all()?;
-    temporary.persist(path).map_err(|error| error.error)?;
-    Ok(())
+    let new = with_suffix(path, ".new");
+    // What a killed run has left.
+    let _ = fs::remove_file(&new);
+    // URLs may have secrets in them: for the owner only.
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&new)?;
+    file.write_all(serde_json::to_string_pretty(state)?.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&new, path)
 }
 
 #[cfg(test)]

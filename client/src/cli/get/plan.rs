@@ -52,6 +52,11 @@ impl Plan {
         self.todo.push_front((until, end));
         Some((first, until))
     }
+
+    /// Somebody else has to fetch it.
+    pub(super) fn give_back(&mut self, range: Range) {
+        self.todo.push_front(range);
+    }
 }
 
 /// Ranges that are there: in order, apart, not empty.
