@@ -13,6 +13,7 @@
 //! crowd     many clients at a time that misbehave
 //! survival  what a server has, and how it serves others, before, while and after it is abused
 //! peers     curl, openssl, nginx; and servers that misbehave as told
+//! uploads   what a client of resumable uploads says, written by hand
 //! moments   random numbers, which a failed test can have again
 //! power     loss of power, replayed on the system calls of a program
 //! waiting   until something is so, or a deadline has passed
@@ -38,6 +39,7 @@ pub mod raw;
 pub mod server;
 pub mod shape;
 pub mod survival;
+pub mod uploads;
 pub mod waiting;
 
 pub use crowd::{Crowd, Manner};

@@ -12,8 +12,9 @@ use super::fields::{
     ACCEPT_PATCH, INTEROP_VERSION, Said, UPLOAD_COMPLETE, UPLOAD_LENGTH, UPLOAD_LIMIT,
     UPLOAD_OFFSET, inconsistent_length,
 };
+use super::receive::{Cut, Watch, cut};
 use super::record::Record;
-use super::store::{self, Cut, Upload, Watch, failed};
+use super::store::{Upload, failed};
 use super::target::target;
 use super::token::Token;
 use crate::http::Rejection;
@@ -137,7 +138,7 @@ pub(super) fn offset(
     token: Token,
 ) -> Result<Response, Refused> {
     let said = Said::by(request.headers());
-    let upload = uploads.open(request.connection(), folder, token)?;
+    let mut upload = uploads.open(request.connection(), folder, token)?;
     upload.sync(uploads)?;
     let response = state(Response::new(StatusCode::NO_CONTENT), &upload);
     let response = with(response, UPLOAD_LIMIT, limit(uploads, &said, Some(&upload)));
@@ -252,12 +253,12 @@ fn take(
             upload.discard(uploads);
             return Err(match upload.record.length {
                 Some(_) => inconsistent_length(),
-                None => with_limit(store::cut(Cut::TooLong).into(), uploads, said),
+                None => with_limit(cut(Cut::TooLong).into(), uploads, said),
             });
         }
-        Err(cut) => {
+        Err(why) => {
             upload.sync(uploads)?;
-            return Err(refused_state(store::cut(cut).into(), upload));
+            return Err(refused_state(cut(why).into(), upload));
         }
     }
     if let Some(hasher) = watch.0 {
@@ -300,7 +301,7 @@ impl Watch for Digesting {
 /// Refuses what is too long, before it is sent.
 fn check_length(uploads: &Uploads, said: &Said, length: Option<u64>) -> Result<(), Refused> {
     match length.is_some_and(|length| length > uploads.limits.max_size) {
-        true => Err(with_limit(store::cut(Cut::TooLong).into(), uploads, said)),
+        true => Err(with_limit(cut(Cut::TooLong).into(), uploads, said)),
         false => Ok(()),
     }
 }

@@ -14,6 +14,7 @@
 
 mod draft;
 mod fields;
+mod receive;
 mod record;
 mod registry;
 mod store;

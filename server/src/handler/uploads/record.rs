@@ -10,9 +10,10 @@ use rustix::fs::{AtFlags, Mode, OFlags, fsync, openat, renameat, unlinkat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 /// The longest record in bytes: a head's worth of preconditions and metadata. Another is not ours.
@@ -42,6 +43,10 @@ pub(super) struct Record {
     pub(super) wants_digest: bool,
     /// The `Upload-Metadata` of tus, as sent.
     pub(super) metadata: Option<String>,
+    /// How many bytes of the data were on the disk for certain when this was written.
+    pub(super) durable: u64,
+    /// Since which start of the machine more than that can be believed.
+    boot: String,
     /// Whether the file is in its place: so it is where this is true and there are no data any more.
     pub(super) placed: bool,
 }
@@ -63,8 +68,24 @@ impl Record {
             digest: None,
             wants_digest: false,
             metadata: None,
+            durable: 0,
+            boot: boot().to_owned(),
             placed: false,
         }
+    }
+
+    /// Whether the machine was started anew since this was written: then data that were not brought to
+    /// the disk may be there by their length alone.
+    pub(super) fn is_of_another_boot(&self) -> bool {
+        self.boot != boot()
+    }
+
+    /// Notes how many bytes are on the disk; whether that is news.
+    pub(super) fn note_durable(&mut self, length: u64) -> bool {
+        let news = self.durable != length || self.is_of_another_boot();
+        self.durable = length;
+        boot().clone_into(&mut self.boot);
+        news
     }
 
     /// The name that the file is to have. Nothing where somebody has written a path into the record.
@@ -141,12 +162,20 @@ impl Record {
     }
 }
 
+/// What is different after each start of the machine; nothing where the system does not tell.
+fn boot() -> &'static str {
+    static BOOT: OnceLock<String> = OnceLock::new();
+    BOOT.get_or_init(|| {
+        let id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        id.map(|id| id.trim().to_owned()).unwrap_or_default()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::super::beneath::{Resolved, Root};
     use super::*;
     use ::http::header;
-    use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::path::Path;
     use tempfile::TempDir;

@@ -24,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// When to ask again, in seconds, where there are too many uploads.
 const LATER: u32 = 60;
 
+/// How many complete uploads are remembered at most: each leaves a record for a while.
+const REMEMBERED: usize = 1000;
+
 /// The uploads that are known.
 #[derive(Debug, Default)]
 pub(super) struct Registry(Mutex<HashMap<Token, Known>>);
@@ -120,11 +123,20 @@ impl Registry {
         true
     }
 
-    /// The upload is complete: it takes no room any more, but is remembered.
-    pub(super) fn completed(&self, token: Token) {
-        if let Some(upload) = self.lock().get_mut(&token) {
-            (upload.space, upload.counted) = (0, false);
+    /// The upload is complete: it takes no room any more, but is remembered. Where too many are, the one
+    /// that is to be forgotten, and its folder.
+    pub(super) fn completed(&self, token: Token) -> Option<(PathBuf, Token)> {
+        let mut known = self.lock();
+        if let Some(upload) = known.get_mut(&token) {
+            (upload.space, upload.counted, upload.since) = (0, false, Instant::now());
         }
+        let complete = || known.iter().filter(|(_, upload)| !upload.counted);
+        if complete().count() <= REMEMBERED {
+            return None;
+        }
+        let (oldest, _) = complete().min_by_key(|(_, upload)| upload.since)?;
+        let oldest = *oldest;
+        known.remove(&oldest).map(|upload| (upload.folder, oldest))
     }
 
     /// The upload is gone.
@@ -289,5 +301,119 @@ impl Drop for Held {
         }
         drop(turns);
         self.entry.freed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    fn stop() -> Stop {
+        Stop { asked: Arc::default(), tcp: None }
+    }
+
+    #[test]
+    fn a_newer_request_tells_the_older_one_to_stop_and_waits_for_it() {
+        let entry = Arc::<Entry>::default();
+        let first = stop();
+        let held = Arc::clone(&entry).take_turn(first.clone()).unwrap();
+        assert!(!first.is_asked());
+        let newer = thread::spawn({
+            let entry = Arc::clone(&entry);
+            move || entry.take_turn(stop()).is_some()
+        });
+        while !first.is_asked() {
+            thread::yield_now();
+        }
+        assert!(!newer.is_finished());
+        drop(held);
+        assert!(newer.join().unwrap());
+        assert!(entry.try_turn().is_some());
+    }
+
+    #[test]
+    fn of_those_who_wait_only_the_newest_gets_the_turn() {
+        let entry = Arc::<Entry>::default();
+        let held = Arc::clone(&entry).take_turn(stop()).unwrap();
+        let wait = |number: u64| {
+            let waiting = Arc::clone(&entry);
+            let thread = thread::spawn(move || waiting.take_turn(stop()).map(drop).is_some());
+            while entry.lock().asked != number {
+                thread::yield_now();
+            }
+            thread
+        };
+        let (older, newer) = (wait(2), wait(3));
+        assert!(Arc::clone(&entry).try_turn().is_none());
+        drop(held);
+        assert!(!older.join().unwrap());
+        assert!(newer.join().unwrap());
+    }
+
+    #[test]
+    fn what_is_nearly_done_is_not_told_to_stop() {
+        let entry = Arc::<Entry>::default();
+        let first = stop();
+        let held = Arc::clone(&entry).take_turn(first.clone()).unwrap();
+        held.go_through();
+        let newer = thread::spawn({
+            let entry = Arc::clone(&entry);
+            move || entry.take_turn(stop()).is_some()
+        });
+        while entry.lock().asked != 2 {
+            thread::yield_now();
+        }
+        drop(held);
+        assert!(newer.join().unwrap());
+        assert!(!first.is_asked());
+    }
+
+    #[test]
+    fn a_digest_goes_on_only_where_it_ended() {
+        let held = Arc::<Entry>::default().take_turn(stop()).unwrap();
+        let mut hasher = Hasher::new().unwrap();
+        hasher.update(b"abc").unwrap();
+        held.keep(Some(hasher.clone()));
+        assert!(held.hasher(2).is_none());
+        held.keep(Some(hasher));
+        assert_eq!(held.hasher(3).unwrap().length(), 3);
+    }
+
+    #[test]
+    fn only_so_many_complete_uploads_are_remembered() {
+        let registry = Registry::default();
+        let limits = UploadLimits::default();
+        let complete = || {
+            let token = Token::random().unwrap();
+            registry.admit(token, Path::new("folder"), 5, &limits).unwrap();
+            (token, registry.completed(token))
+        };
+        let (first, none) = complete();
+        assert!(none.is_none());
+        for _ in 1..REMEMBERED {
+            assert!(complete().1.is_none());
+        }
+        let (folder, forgotten) = complete().1.unwrap();
+        assert!(forgotten == first && folder == Path::new("folder"));
+    }
+
+    #[test]
+    fn what_was_begun_while_a_folder_was_looked_at_stays_known() {
+        let registry = Registry::default();
+        let limits = UploadLimits::default();
+        let begin = || {
+            let token = Token::random().unwrap();
+            registry.admit(token, Path::new("a"), 5, &limits).unwrap();
+            token
+        };
+        let (gone, there) = (begin(), begin());
+        let looked = Instant::now();
+        let new = begin();
+        registry.retain(Path::new("a"), &HashSet::from([there]), looked);
+        registry.retain(Path::new("b"), &HashSet::new(), Instant::now());
+        let known = registry.lock();
+        assert!(!known.contains_key(&gone));
+        assert!(known.contains_key(&there) && known.contains_key(&new));
     }
 }

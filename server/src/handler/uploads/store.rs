@@ -3,7 +3,7 @@
 //! | step | what makes it durable |
 //! |---|---|
 //! | begin | fsync of the record, fsync of the folder, before anybody learns the URL |
-//! | append | fdatasync of the data, before an offset is told |
+//! | append | fdatasync of the data, then its length in the record, before an offset is told |
 //! | complete | `placed` in the record (fsync, fsync of the folder), then [`Names::place`] |
 //! | remove | the record first: data without a record are swept |
 
@@ -15,12 +15,13 @@ use super::super::place::Placed;
 use super::super::problem::Refused;
 use super::super::temporary::sync_folder;
 use super::super::upload::folder_to_write;
+use super::receive::{Cut, Receiving, Watch, hash, receive};
 use super::record::Record;
-use super::registry::{Held, NO_SPACE, Stop};
+use super::registry::{Held, Stop};
 use super::token::Token;
 use super::{UploadLimits, Uploads};
 use crate::http::Rejection;
-use crate::message::{BodyError, ConnectionInfo, RequestBody};
+use crate::message::{ConnectionInfo, RequestBody};
 use ::http::StatusCode;
 use ::http::header::RETRY_AFTER;
 use rustix::fs::{
@@ -28,14 +29,12 @@ use rustix::fs::{
     unlinkat,
 };
 use rustix::io::Errno;
-use sealpair_common::digest::{Hasher, Sha256};
+use sealpair_common::digest::Sha256;
 use std::fs::File;
-use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
-
-/// What is written at a time, in bytes; as for a plain PUT.
-const BUFFER: usize = 256 << 10;
 
 /// How long it is remembered that an upload is complete, for a client that has missed the answer.
 const REMEMBERED: Duration = Duration::from_secs(60 * 60);
@@ -45,7 +44,7 @@ pub(super) const NOT_FOUND: Rejection =
     Rejection::new(StatusCode::NOT_FOUND, "no such upload; it may have expired");
 
 /// Someone else works on it, and cannot be told to stop.
-const BUSY: Rejection =
+pub(super) const BUSY: Rejection =
     Rejection::new(StatusCode::CONFLICT, "another request works on this upload; try again");
 
 /// An upload in the hands of one request.
@@ -62,26 +61,6 @@ pub(super) struct Upload {
     pub(super) expires: SystemTime,
     stop: Stop,
     held: Held,
-}
-
-/// Something that looks at content as it passes.
-pub(super) trait Watch {
-    fn update(&mut self, bytes: &[u8]) -> io::Result<()>;
-}
-
-/// Why not all content of a request was added.
-#[derive(Debug)]
-pub(super) enum Cut {
-    /// It did not come.
-    Body(Option<BodyError>),
-    /// It could not be written.
-    Write(io::Error),
-    /// It may not take so much room.
-    NoSpace,
-    /// There is more of it than there may be.
-    TooLong,
-    /// A newer request is there.
-    Replaced,
 }
 
 impl Upload {
@@ -122,14 +101,35 @@ impl Upload {
 
     /// Brings the data to the disk, after which the offset may be told. An upload of which something may
     /// be lost is removed.
-    pub(super) fn sync(&self, uploads: &Uploads) -> Result<(), Refused> {
+    ///
+    /// How much there is, is noted then: after a loss of power, the length of a file may be of more
+    /// than its content. Where even that has no room, it has to be believed.
+    pub(super) fn sync(&mut self, uploads: &Uploads) -> Result<(), Refused> {
         let Some(file) = &self.data else { return Ok(()) };
-        fdatasync(file).map_err(|errno| {
+        if let Err(errno) = fdatasync(file) {
             // The kernel may have dropped what it could not write, and tells so only once.
             log::error!("an upload is given up: its data could not be brought to the disk");
             self.discard(uploads);
-            failure::writing("bring an upload to the disk", &errno.into()).into()
-        })
+            return Err(failure::writing("bring an upload to the disk", &errno.into()).into());
+        }
+        if self.record.note_durable(self.offset)
+            && let Err(error) = self.record.write(&self.folder, self.token)
+        {
+            log::warn!("could not note how far an upload is: {error}");
+        }
+        Ok(())
+    }
+
+    /// Goes back to what is certain, if the machine was started anew since. Whether all is there that was
+    /// acknowledged: if not, there is no going on (the draft, section 4.1.1).
+    fn recover(&mut self) -> io::Result<bool> {
+        let Some(file) = &self.data else { return Ok(true) };
+        let durable = self.record.durable;
+        if self.offset > durable && self.record.is_of_another_boot() {
+            file.set_len(durable)?;
+            self.offset = durable;
+        }
+        Ok(self.offset >= durable)
     }
 
     /// Takes away again what this request has added behind `offset`.
@@ -138,14 +138,19 @@ impl Upload {
         if let Some(file) = &self.data {
             file.set_len(offset)?;
             self.offset = offset;
+            // It could be that a part of it was noted already.
+            self.record.durable = self.record.durable.min(offset);
         }
         Ok(())
     }
 
-    /// Notes the length of the whole, which may be told late but only once.
+    /// Notes the length of the whole, which may be told late but only once, and reserves room for it.
     pub(super) fn set_length(&mut self, length: u64) -> Result<(), Refused> {
         if self.record.length == Some(length) {
             return Ok(());
+        }
+        if let Some(file) = &self.data {
+            reserve(file, length).map_err(failed)?;
         }
         self.record.length = Some(length);
         self.record.write(&self.folder, self.token).map_err(failed)
@@ -183,7 +188,9 @@ impl Upload {
         match uploads.names.place(&self.folder, &data, file, &target, &conditions) {
             Ok(placed) => {
                 uploads.digests.learn(Identity::of(&placed.metadata), digest);
-                uploads.registry.completed(self.token);
+                if let Some((folder, oldest)) = uploads.registry.completed(self.token) {
+                    uploads.forget(&folder, oldest);
+                }
                 self.held.keep(None);
                 self.data = None;
                 Ok((placed, digest))
@@ -247,6 +254,18 @@ impl Uploads {
         Ok(Upload { token, record, folder, data: Some(data), offset: 0, expires, stop, held })
     }
 
+    /// Removes the record of a complete upload.
+    fn forget(&self, folder: &Path, token: Token) {
+        let removed = match folder_to_write(&self.root, folder) {
+            Ok(folder) => Record::remove(&folder, token),
+            // It is gone with its folder.
+            Err(_) => Ok(()),
+        };
+        if let Err(error) = removed {
+            log::warn!("could not forget an upload: {error}");
+        }
+    }
+
     /// Takes an upload that was begun; whoever works on it is told to stop.
     pub(super) fn open(
         &self,
@@ -255,7 +274,9 @@ impl Uploads {
         token: Token,
     ) -> Result<Upload, Refused> {
         let folder = folder_to_write(&self.root, path.as_path()).map_err(|_| NOT_FOUND)?;
-        let read = || Record::read(&folder, token).map_err(failed)?.ok_or(Refused::from(NOT_FOUND));
+        let read = || -> Result<_, Refused> {
+            Record::read(&folder, token).map_err(failed)?.ok_or_else(|| NOT_FOUND.into())
+        };
         // Before anybody is told to stop: who may not go on with it does not learn that it is there.
         let (record, _) = read()?;
         if record.creator.is_some() && record.creator.as_deref() != fingerprint(connection) {
@@ -275,10 +296,10 @@ impl Uploads {
         let data = open_data(&folder, token).map_err(failed)?;
         let (offset, touched) = match &data {
             Some(file) => {
-                match flock(file, FlockOperation::NonBlockingLockExclusive) {
-                    Err(Errno::WOULDBLOCK) => return Err(busy()),
-                    // A file system without locks: then this process is taken to be alone.
-                    Ok(()) | Err(_) => {}
+                // On a file system without locks this process is taken to be alone.
+                let locked = flock(file, FlockOperation::NonBlockingLockExclusive);
+                if locked == Err(Errno::WOULDBLOCK) {
+                    return Err(busy());
                 }
                 let metadata = file.metadata().map_err(failed)?;
                 if metadata.nlink() == 0 {
@@ -291,8 +312,8 @@ impl Uploads {
         };
         let expires = removal(&record, written, touched, &self.limits)
             .ok_or_else(|| gone(NOT_FOUND.into()))?;
-        let upload = Upload { token, record, folder, data, offset, expires, stop, held };
-        if expires < SystemTime::now() {
+        let mut upload = Upload { token, record, folder, data, offset, expires, stop, held };
+        if expires < SystemTime::now() || !upload.recover().map_err(failed)? {
             upload.discard(self);
             return Err(NOT_FOUND.into());
         }
@@ -315,29 +336,41 @@ pub(super) fn removal(
 ) -> Option<SystemTime> {
     match touched {
         Some(touched) => Some(expiry(touched, limits)),
-        None if record.placed => {
-            written.checked_add(limits.expiry.min(REMEMBERED)).or(Some(written))
-        }
+        None if record.placed => Some(later(written, limits.expiry.min(REMEMBERED))),
         None => None,
     }
 }
 
 fn expiry(from: SystemTime, limits: &UploadLimits) -> SystemTime {
-    from.checked_add(limits.expiry).unwrap_or(from)
+    later(from, limits.expiry)
+}
+
+/// A time so much later, unless no clock can tell it.
+pub(super) fn later(time: SystemTime, by: Duration) -> SystemTime {
+    time.checked_add(by).unwrap_or(time)
 }
 
 fn create(folder: &Folder, token: Token, record: &Record) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = File::from(openat(folder, token.data(), flags, Mode::RUSR | Mode::WUSR)?);
     let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
-    if let Some(length @ 1..) = record.length {
-        match fallocate(&file, FallocateFlags::KEEP_SIZE, 0, length) {
-            Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => return Err(errno.into()),
-            // A file system that cannot reserve.
-            Ok(()) | Err(_) => {}
-        }
+    if let Some(length) = record.length {
+        reserve(&file, length)?;
     }
     Ok(file)
+}
+
+/// Reserves room for a length of data without changing how much there is of them, so that what cannot
+/// fit is refused before it is sent.
+fn reserve(file: &File, length: u64) -> io::Result<()> {
+    if length == 0 {
+        return Ok(());
+    }
+    match fallocate(file, FallocateFlags::KEEP_SIZE, 0, length) {
+        Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => Err(errno.into()),
+        // A file system that cannot reserve.
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 fn open_data(folder: &Folder, token: Token) -> io::Result<Option<File>> {
@@ -351,111 +384,6 @@ fn open_data(folder: &Folder, token: Token) -> io::Result<Option<File>> {
 
 fn is_file(file: &File) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.is_file())
-}
-
-/// The digest of the first `length` bytes of a file: after a restart, once.
-fn hash(file: &File, length: u64, stop: Option<&Stop>) -> io::Result<Hasher> {
-    let mut hasher = Hasher::new()?;
-    let mut buffer = vec![0; BUFFER];
-    while hasher.length() < length && !stop.is_some_and(Stop::is_asked) {
-        let left = usize::try_from(length - hasher.length()).unwrap_or(BUFFER).min(BUFFER);
-        let Some(piece) = buffer.get_mut(..left) else { break };
-        match file.read_at(piece, hasher.length())? {
-            0 => return Err(ErrorKind::UnexpectedEof.into()),
-            count => hasher.update(piece.get(..count).unwrap_or_default())?,
-        }
-    }
-    Ok(hasher)
-}
-
-/// Where content goes.
-struct Receiving<'r> {
-    file: &'r File,
-    offset: &'r mut u64,
-    limit: u64,
-    hasher: &'r mut Hasher,
-    stop: &'r Stop,
-    may_take: &'r dyn Fn(u64) -> bool,
-}
-
-fn receive(
-    to: Receiving<'_>,
-    body: &mut RequestBody<'_>,
-    watch: &mut dyn Watch,
-) -> Result<(), Cut> {
-    let size = body.length().and_then(|length| usize::try_from(length).ok());
-    let mut buffer = vec![0; size.unwrap_or(BUFFER).clamp(1, BUFFER)];
-    loop {
-        if to.stop.is_asked() {
-            return Err(Cut::Replaced);
-        }
-        let (filled, end) = fill(body, &mut buffer);
-        let mut rest = buffer.get(..filled).unwrap_or_default();
-        let after = to.offset.saturating_add(filled as u64);
-        if after > to.limit {
-            return Err(Cut::TooLong);
-        }
-        if !(to.may_take)(after) {
-            return Err(Cut::NoSpace);
-        }
-        while !rest.is_empty() {
-            match to.file.write_at(rest, *to.offset) {
-                Ok(0) => return Err(Cut::Write(ErrorKind::WriteZero.into())),
-                Ok(count) => {
-                    let (written, left) = rest.split_at(count.min(rest.len()));
-                    to.hasher.update(written).map_err(Cut::Write)?;
-                    watch.update(written).map_err(Cut::Write)?;
-                    *to.offset += written.len() as u64;
-                    rest = left;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(Cut::Write(error)),
-            }
-        }
-        match end {
-            Some(_) if to.stop.is_asked() => return Err(Cut::Replaced),
-            Some(Err(error)) => return Err(Cut::Body(BodyError::of(&error))),
-            Some(Ok(())) => return Ok(()),
-            None => {}
-        }
-    }
-}
-
-/// Reads until the buffer is full, the content ends or fails: how much there is, and the end.
-fn fill(body: &mut RequestBody<'_>, buffer: &mut [u8]) -> (usize, Option<io::Result<()>>) {
-    let mut filled = 0;
-    while let Some(room @ [_, ..]) = buffer.get_mut(filled..) {
-        match body.read(room) {
-            Ok(0) => return (filled, Some(Ok(()))),
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return (filled, Some(Err(error))),
-        }
-    }
-    (filled, None)
-}
-
-/// The answer when content was cut.
-pub(super) fn cut(cut: Cut) -> Rejection {
-    let of_body = |error: BodyError, reason| Rejection::new(error.status(), reason);
-    match cut {
-        Cut::Body(Some(error @ BodyError::Stalled)) => {
-            of_body(error, "the content came too slowly; what has come is kept")
-        }
-        Cut::Body(Some(error @ BodyError::Malformed(_))) => {
-            of_body(error, "the content is malformed; what came before is kept")
-        }
-        Cut::Body(Some(error @ BodyError::TooLarge { .. })) => {
-            of_body(error, "the content is too long; what has come is kept")
-        }
-        Cut::Body(Some(BodyError::Truncated) | None) => {
-            Rejection::bad_request("the content is incomplete; what has come is kept")
-        }
-        Cut::Write(error) => failure::writing("store an upload", &error),
-        Cut::NoSpace => NO_SPACE,
-        Cut::TooLong => Rejection::new(StatusCode::PAYLOAD_TOO_LARGE, "the upload is too long"),
-        Cut::Replaced => BUSY,
-    }
 }
 
 pub(super) fn failed(error: io::Error) -> Refused {

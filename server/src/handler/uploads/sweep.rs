@@ -9,7 +9,7 @@
 use super::super::beneath::{Folder, Resolved};
 use super::super::path::UPLOAD_PREFIX;
 use super::record::Record;
-use super::store::{removal, remove};
+use super::store::{later, removal, remove};
 use super::token::Token;
 use super::{UploadLimits, Uploads};
 use rustix::fs::{
@@ -127,10 +127,10 @@ impl Uploads {
         for name in names.iter().map(|name| OsStr::from_bytes(name)) {
             let known = |token| records.contains(&token);
             let bytes = name.as_bytes();
-            if Token::of_record(bytes).is_none() && !Token::of_data(bytes).is_some_and(known) {
-                if let Err(error) = remove_left(&folder, name) {
-                    log::warn!("what a server has left could not be removed: {error}");
-                }
+            let belongs =
+                Token::of_record(bytes).is_some() || Token::of_data(bytes).is_some_and(known);
+            if !belongs && let Err(error) = remove_left(&folder, name) {
+                log::warn!("what a server has left could not be removed: {error}");
             }
         }
         self.registry.retain(path, &records, looked);
@@ -151,12 +151,13 @@ impl Uploads {
             let touched = data.map(|data| data.metadata()?.modified()).transpose()?;
             Ok(match (&record, touched) {
                 (Some((record, written)), touched) => {
-                    removal(record, *written, touched, &self.limits).unwrap_or(*written + LEFT)
+                    removal(record, *written, touched, &self.limits)
+                        .unwrap_or_else(|| later(*written, LEFT))
                         < now
                 }
                 (None, touched) => {
                     let stat = statat(folder, token.record(), AtFlags::SYMLINK_NOFOLLOW)?;
-                    touched.unwrap_or(modified(&stat)) + LEFT < now
+                    later(touched.unwrap_or_else(|| modified(&stat)), LEFT) < now
                 }
             })
         };
@@ -244,7 +245,7 @@ fn remove_left(folder: &Folder, name: &OsStr) -> io::Result<()> {
 #[allow(clippy::useless_conversion, clippy::unnecessary_cast)]
 fn modified(stat: &rustix::fs::Stat) -> SystemTime {
     let seconds = u64::try_from(stat.st_mtime as i64).unwrap_or(0);
-    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(SystemTime::now())
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or_else(SystemTime::now)
 }
 
 #[cfg(test)]

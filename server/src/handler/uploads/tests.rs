@@ -406,3 +406,35 @@ fn an_upload_that_is_cut_keeps_what_has_come() {
     assert_eq!(append(&handler, &url, 3, true, "def").status(), 201);
     assert_eq!(fs::read(root.join("b")).unwrap(), b"abcdef");
 }
+
+#[test]
+fn after_a_loss_of_power_only_what_was_acknowledged_is_believed() {
+    let (_tree, root, first) = tree();
+    let url = begin(&first, "/a", "");
+    append(&first, &url, 0, false, "abc");
+    drop(first);
+    let (data, record) = (root.join(&url[1..]), root.join(format!("{}.json", &url[1..])));
+    // What was written and not synced is there by its length alone.
+    let lose_power = |content: &str| {
+        fs::write(&data, content).unwrap();
+        let text = fs::read_to_string(&record).unwrap();
+        let boot = text.split("\"boot\":\"").nth(1).unwrap().split('"').next().unwrap();
+        fs::write(&record, text.replace(boot, "another")).unwrap();
+    };
+    lose_power("abc\0\0\0");
+    let second = handler(&root);
+    assert_eq!(offset(&second, &url), (3, false));
+    // From now on, in this life of the machine, all that is there counts.
+    fs::write(&data, "abcdef").unwrap();
+    assert_eq!(offset(&second, &url), (6, false));
+    lose_power("abcdef\0");
+    assert_eq!(append(&handler(&root), &url, 6, true, "ghi").status(), 201);
+    assert_eq!(fs::read(root.join("a")).unwrap(), b"abcdefghi");
+
+    // Less than was acknowledged: there is no going on.
+    let url = begin(&second, "/b", "");
+    append(&second, &url, 0, false, "abc");
+    fs::write(root.join(&url[1..]), "ab").unwrap();
+    assert_eq!(ask(&second, "HEAD", &url, "", "").status(), 404);
+    assert!(!root.join(&url[1..]).exists());
+}

@@ -9,7 +9,8 @@ use super::super::upload::stored;
 use super::Uploads;
 use super::draft::{Begun, begin};
 use super::fields::{Said, UPLOAD_LENGTH, UPLOAD_OFFSET, inconsistent_length};
-use super::store::{self, Cut, Upload, Watch, failed};
+use super::receive::{Cut, Watch, cut};
+use super::store::{Upload, failed};
 use super::target::UPLOAD_METADATA;
 use super::token::Token;
 use crate::http::Rejection;
@@ -153,7 +154,7 @@ fn offset(
     folder: &FilePath,
     token: Token,
 ) -> Result<Response, Refused> {
-    let upload = open(uploads, request, folder, token)?;
+    let mut upload = open(uploads, request, folder, token)?;
     upload.sync(uploads)?;
     let response = state(Response::new(StatusCode::OK), &upload)
         .with_header(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -201,7 +202,7 @@ fn append(
         return Err(inconsistent_length());
     }
     if length.unwrap_or(0).max(end) > uploads.limits.max_size {
-        return Err(store::cut(Cut::TooLong).into());
+        return Err(cut(Cut::TooLong).into());
     }
     if let Some(length) = length {
         upload.set_length(length)?;
@@ -225,12 +226,12 @@ fn take(
     match upload.receive(uploads, request.body(), watch) {
         Ok(()) => {}
         // What has come is kept, unless it was to be checked as a whole: it must be discarded then.
-        Err(cut) => {
+        Err(why) => {
             if watched.is_some() {
                 upload.take_back(before).map_err(failed)?;
             }
             upload.sync(uploads)?;
-            return Err(Refused::from(store::cut(cut)).with(UPLOAD_OFFSET, upload.offset));
+            return Err(Refused::from(cut(why)).with(UPLOAD_OFFSET, upload.offset));
         }
     }
     if let Some(Watched { checksum, declared }) = watched
