@@ -38,8 +38,12 @@ fn a_refusal_instead_of_100_continue_is_heard_at_once() {
 /// reads the content if it is to.
 fn interim_server(pki: &Pki, pieces: &'static [(u64, &str)], content: usize) -> ScriptedServer {
     ScriptedServer::tls(&pki.server(), move |stream| {
-        if read_head(stream).is_none() {
-            return;
+        // It offers no resumable uploads.
+        while let Some(head) = read_head(stream) {
+            if !head.starts_with("OPTIONS ") {
+                break;
+            }
+            stream.write_all(NOT_OFFERED.as_bytes()).unwrap();
         }
         let (last, before) = pieces.split_last().unwrap();
         for (pause, piece) in before {
@@ -58,6 +62,7 @@ fn interim_server(pki: &Pki, pieces: &'static [(u64, &str)], content: usize) -> 
     })
 }
 
+const NOT_OFFERED: &str = "HTTP/1.1 501 Not Implemented\r\nContent-Length: 0\r\n\r\n";
 const CREATED: &str = "HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n";
 const REFUSED: &str = "HTTP/1.1 413 No\r\nContent-Length: 5\r\n\r\nlarge";
 

@@ -216,7 +216,7 @@ impl<'t> Upload<'t> {
             status if status.is_success() => {}
             StatusCode::NOT_FOUND | StatusCode::GONE => return self.vanished(),
             StatusCode::CONFLICT => return Err(busy(&answer).into()),
-            _ => return Err(self.transfers.failed(answer, self.target).into()),
+            _ => return Err(self.give_up(answer)),
         }
         let headers = answer.response.headers();
         if fields::complete(headers) == Some(true) {
@@ -358,7 +358,7 @@ impl<'t> Upload<'t> {
                 match report.exit() {
                     Exit::Digest => Err(Trouble::Final(report)),
                     _ if is_problem(&report, "completed-upload") => self.surprise(),
-                    _ => Err(report.into()),
+                    _ => Err(Trouble::Final(report)),
                 }
             }
             StatusCode::PAYLOAD_TOO_LARGE => {
@@ -366,10 +366,21 @@ impl<'t> Upload<'t> {
                 self.limits.update(answer.response.headers());
                 match self.limits.max_append.is_some_and(|now| now < before) {
                     true => self.surprise(),
-                    false => Err(self.explain_refusal(answer).into()),
+                    false => Err(self.give_up(answer)),
                 }
             }
-            _ => Err(self.explain_refusal(answer).into()),
+            _ => Err(self.give_up(answer)),
+        }
+    }
+
+    /// A refusal that is none of the protocol's own. What may be different the next time keeps the upload:
+    /// who is asking, and the server's own troubles. Other refusals would come again and again.
+    fn give_up(&self, answer: Answer) -> Trouble {
+        let status = answer.status();
+        let report = self.explain_refusal(answer);
+        match status.as_u16() {
+            400 | 402 | 404..=406 | 409..=428 | 430..=499 => Trouble::Final(report),
+            _ => Trouble::Passing(report),
         }
     }
 

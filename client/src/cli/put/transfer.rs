@@ -136,10 +136,17 @@ impl Transfers<'_> {
                         .then(|| Limits::of(headers).unwrap_or_default()));
                 }
                 Ok(_) => return Ok(None),
+                Err(report) if is_unanswered(&report) => return Ok(None),
                 Err(report) => retries.again(report)?,
             }
         }
     }
+}
+
+/// Whether a server was reached that cannot deal with the question. It may take a PUT.
+fn is_unanswered(report: &Report) -> bool {
+    matches!(report.exit(), Exit::Protocol | Exit::Deadline | Exit::Truncated)
+        || report.kind() == "connection-closed"
 }
 
 /// Fails if the server says that it has something else than was sent.

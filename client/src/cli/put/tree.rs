@@ -10,6 +10,7 @@ use super::super::many::{Account, Outcome, Task};
 use super::{below, place};
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::{self, DirEntry};
 use std::io;
@@ -84,6 +85,20 @@ impl Plan {
                 Err(error) => account.note_unreadable(source, &error),
             }
         }
+        // Which of two files got the name would be chance.
+        let mut urls = HashSet::new();
+        plan.files.retain(|task| {
+            let new = urls.insert(task.url.clone());
+            if !new {
+                let name = task.file.display().to_string();
+                let report =
+                    Report::new(Exit::Usage, "same-name", "another file has the same name")
+                        .explain(format!("both would be {}", task.url))
+                        .remedy("upload one of them alone, under another name");
+                account.note(&name, Some(&task.url), Outcome::Failed(report));
+            }
+            new
+        });
         Ok(plan)
     }
 
@@ -202,5 +217,17 @@ mod tests {
         assert_eq!(files.len(), 5);
         let (files, folders) = plan(&[root], Choice { recursive: false, hidden: false });
         assert!(files.is_empty() && folders.is_empty());
+    }
+
+    #[test]
+    fn no_file_replaces_another_of_the_same_command() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = ["a", "b"].map(|folder| dir.path().join(folder).join("same"));
+        for path in &paths {
+            fs::create_dir(path.parent().unwrap()).unwrap();
+            fs::write(path, "x").unwrap();
+        }
+        let (files, _) = plan(&paths, Choice { recursive: false, hidden: false });
+        assert_eq!(files, ["/x/same"]);
     }
 }
