@@ -120,6 +120,29 @@ fn where_to_go_on_is_told_before_the_content_is_sent() {
 }
 
 #[test]
+fn a_client_of_version_6_ends_an_upload_with_the_length_that_it_declared() {
+    let server = writable();
+    let whole = content(9_000, 7);
+    for (version, status, complete) in [(6, 201, true), (8, 204, false)] {
+        let mut client = RawClient::connect(&server);
+        let name = format!("of-{version}");
+        let url = client.begin_upload(&format!("/{name}"), "Upload-Length: 9000\r\n");
+        let said = format!("Upload-Draft-Interop-Version: {version}\r\n");
+        let first =
+            client.request("PATCH", &url, &(append_lines(0, false) + &said), &whole[..4_000]);
+        assert_eq!((first.status, first.header("Upload-Complete")), (204, Some("?0")));
+        // tus-js-client says so of the last chunk of a stream, too.
+        let lines = append_lines(4_000, false) + &said;
+        assert_eq!(client.request("PATCH", &url, &lines, &whole[4_000..]).status, status);
+        assert_eq!(client.upload_offset(&url), (9_000, complete));
+        match complete {
+            true => is_there(&server, &name, &whole),
+            false => assert!(!server.root().join(&name).exists()),
+        }
+    }
+}
+
+#[test]
 fn whoever_cannot_be_told_early_is_not() {
     let server = writable();
     let mut client = RawClient::connect(&server);
