@@ -119,7 +119,6 @@ check_requests() {
 # What REDbot may object to, by the name of its note, and why.
 declare -A allowed=(
     [FRESHNESS_HEURISTIC]="how long a file will stay as it is, only its owner knows; caches have its date to guess by"
-    [CSP_UNSAFE_INLINE]="of styles, not of scripts, which a listing has none of and its policy allows none"
 )
 
 # check_redbot MUST PATH...: it has no error and no warning, and says of its own requests what it must.

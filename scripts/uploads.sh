@@ -43,12 +43,14 @@ tus_js() {
     NODE_EXTRA_CA_CERTS=$ca NODE_PATH=$modules/node_modules timeout 60 node "$root/scripts/clients/tus.js" "$@"
 }
 
-# check_tus PROTOCOL: to a folder, with a name, and to the file itself.
+# check_tus PROTOCOL: to a folder, with a name, and to the file itself, the latter from a stream, too.
 check_tus() {
     tus_js "$1" "$url/in/" big "by name, $1"
     same "files/in/by name, $1" big
     tus_js "$1" "$url/in/$1" big
     same "files/in/$1" big
+    TUS_STREAM=1 tus_js "$1" "$url/in/$1-stream" big
+    same "files/in/$1-stream" big
     # What is known of an upload is kept for a while, its data is not.
     [ -z "$(find files/in -name '.*upload*' ! -name '*.json')" ] || fail "something is left: $(ls -A files/in)"
 }

@@ -1,14 +1,14 @@
 // tus-js-client uploads a file, breaks off in the middle and resumes: tus.js PROTOCOL ENDPOINT FILE [NAME],
-// the name by which a folder is to know it.
+// the name by which a folder is to know it. With TUS_STREAM=1 it reads the file as a stream.
 // The authority is in NODE_EXTRA_CA_CERTS, the module in NODE_PATH.
 'use strict';
 const fs = require('node:fs');
 const tus = require('tus-js-client');
 
 const [protocol, endpoint, file, name] = process.argv.slice(2);
-// Of a stream of a file, tus-js-client 4.3 says in the draft's mode that its last piece is not the last.
-const content = fs.readFileSync(file);
-const size = content.length;
+// Of a stream, tus-js-client 4.3 says in the draft's mode that its last piece is not the last.
+const content = () => (process.env.TUS_STREAM ? fs.createReadStream(file) : fs.readFileSync(file));
+const size = fs.statSync(file).size;
 const settings = {
     protocol,
     endpoint,
@@ -23,7 +23,7 @@ const settings = {
 };
 
 let url = null;
-const first = new tus.Upload(content, {
+const first = new tus.Upload(content(), {
     ...settings,
     onUploadUrlAvailable: () => {
         url = first.url;
@@ -42,7 +42,7 @@ first.start();
 
 function resume() {
     const offsets = [];
-    const second = new tus.Upload(content, {
+    const second = new tus.Upload(content(), {
         ...settings,
         uploadUrl: url,
         // The server says how far the first one came.

@@ -67,8 +67,13 @@ enum Input {
 
 impl Run {
     /// One of our programs: `sealpair` or `sealpair-server`.
+    ///
+    /// What it keeps of uploads is kept below `target`, not in the home of whoever runs the tests, unless the
+    /// test says where.
     pub fn of(name: &str) -> Self {
-        Self::new(Command::new(program(name)))
+        let program = program(name);
+        let state = program.with_file_name("test-state");
+        Self::new(Command::new(program)).env("XDG_STATE_HOME", state)
     }
 
     /// Any program.

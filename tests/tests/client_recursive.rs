@@ -56,10 +56,17 @@ fn a_folder_comes_back_as_it_went() {
     for folder in ["in/deep", "empty", "per % cent"] {
         fs::create_dir_all(source.join(folder)).unwrap();
     }
-    for (at, name) in
-        ["a", "in/b c", "in/deep/ä\u{1f512}", "in/deep/q\"'<&>", "per % cent/%2e%2e", "-x"]
-            .into_iter()
-            .enumerate()
+    for (at, name) in [
+        "a",
+        "in/index.html",
+        "in/b c",
+        "in/deep/ä\u{1f512}",
+        "in/deep/q\"'<&>",
+        "per % cent/%2e%2e",
+        "-x",
+    ]
+    .into_iter()
+    .enumerate()
     {
         fs::write(source.join(name), vec![at as u8; at * 1000]).unwrap();
     }
@@ -76,10 +83,10 @@ fn a_folder_comes_back_as_it_went() {
     let ended = sealpair(dir.path(), &ca, &put).expect_success();
     let document = ended.json();
     assert_eq!(document["schema"], "sealpair.transfers/1");
-    assert_eq!((&document["files"], &document["failed"]), (&8.into(), &0.into()), "{ended}");
+    assert_eq!((&document["files"], &document["failed"]), (&9.into(), &0.into()), "{ended}");
     assert_eq!(document["skipped"], 2, "{ended}");
     assert!(ended.stderr.contains(".hidden was skipped"), "{ended}");
-    assert!(ended.stderr.contains("8 files"), "{ended}");
+    assert!(ended.stderr.contains("9 files"), "{ended}");
     assert_eq!(tree(&server.root().join("to/source")), expected);
 
     sealpair(dir.path(), &ca, &["get", "-r", &server.url("/to/source/"), "-o", "back"])
@@ -92,7 +99,7 @@ fn a_folder_comes_back_as_it_went() {
     fs::write(server.root().join("to/source/a"), "another").unwrap();
     let again = ["--json", "get", "-rc", &server.url("/to/source/"), "-o", "back"];
     let document = sealpair(dir.path(), &ca, &again).expect_success().json();
-    assert_eq!((&document["files"], &document["unchanged"]), (&1.into(), &7.into()), "{document}");
+    assert_eq!((&document["files"], &document["unchanged"]), (&1.into(), &8.into()), "{document}");
     assert_eq!(fs::read(dir.path().join("back/a")).unwrap(), b"another");
 
     // Without -o the folder has its name; a folder with a slash goes without it.

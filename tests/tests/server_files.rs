@@ -123,7 +123,16 @@ fn a_folder_is_listed_as_a_page_or_as_json() {
     assert!(followed.expect_success().text().contains("inner"));
     let index = server.root().join("folder/index.html");
     fs::write(index, "the index").unwrap();
-    assert_eq!(server.curl_get("/folder/").text(), "the index");
+    // Also when it is kept open.
+    for _ in 0..2 {
+        assert_eq!(server.curl_get("/folder/").text(), "the index");
+        let json = server.curl().args(["-H", "Accept: application/json", "-D", "-"]);
+        let json = json.arg(server.url("/folder/")).run().expect_success().text();
+        assert!(json.contains("\"index.html\"") && json.contains("\"inner\""), "{json}");
+        assert!(json.to_lowercase().contains("vary: accept"), "{json}");
+    }
+    let head = server.curl().arg("--head").arg(server.url("/folder/")).run().expect_success();
+    assert!(head.text().contains("vary: Accept, Accept-Encoding"), "{}", head.text());
 }
 
 #[test]

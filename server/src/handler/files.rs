@@ -6,6 +6,7 @@
 //!                         └─ PUT, DELETE, MKCOL ── upload, remove, collection (if writable)
 //! ```
 
+use super::accept::prefers_json;
 use super::beneath::{Folder, FoundFile, Resolved, Root};
 use super::cache::Cache;
 use super::collection::MKCOL;
@@ -28,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What stands for a folder instead of its listing.
-const INDEX: &str = "index.html";
+pub(super) const INDEX: &str = "index.html";
 
 /// The answer where no file is: a path that ends in a slash names a folder.
 const NOT_A_FOLDER: Rejection = Rejection::new(StatusCode::NOT_FOUND, "nothing is here");
@@ -41,8 +42,8 @@ const NOT_A_FOLDER: Rejection = Rejection::new(StatusCode::NOT_FOUND, "nothing i
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// - A folder is shown as its `index.html`, else as a listing: HTML, or JSON for who asks for that; with
-///   `?archive=tar` it is sent as one archive.
+/// - A folder is shown as its `index.html`, else as a listing; who asks for JSON always gets the listing,
+///   and `?archive=tar` one archive of all that is in it.
 /// - Downloads are conditional and in parts where the client asks for that, and what arrives as
 ///   complete is of one version.
 /// - Names that begin with a dot are neither served nor listed nor written, unless
@@ -155,6 +156,16 @@ impl FileHandler {
     ) -> Result<Response, Rejection> {
         if archive::is_asked(request.query())? {
             return archive::respond(self.walk(), &path, &folder, request.method());
+        }
+        if prefers_json(request.headers()) {
+            // Who asks for JSON wants to know what is in the folder, not the page that stands for it.
+            return listing::respond(
+                self.walk(),
+                path,
+                folder,
+                request.method(),
+                request.headers(),
+            );
         }
         let index = OsStr::new(INDEX);
         let index_path = path.join(index);
@@ -279,12 +290,12 @@ impl Handler for FileHandler {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return None;
         }
-        // Whoever asks for an archive of a folder does not want its index.
-        if request.query().is_some() && request.path().ends_with('/') {
+        let headers = request.headers();
+        // Whoever asks for an archive of a folder, or for its listing, does not want its index.
+        if request.path().ends_with('/') && (request.query().is_some() || prefers_json(headers)) {
             return None;
         }
         let kept = self.cache.find(request.path())?;
-        let headers = request.headers();
         if Accepted::of(headers).may_replace(&self.root, kept.path()) {
             return None;
         }

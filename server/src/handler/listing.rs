@@ -47,7 +47,8 @@ const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;margin:2rem}\
     td.n{text-align:right;font-variant-numeric:tabular-nums}";
 
 /// No script, no request, no frame, no form; the style stands in the page.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; \
+const POLICY: &str = "default-src 'none'; \
+    style-src 'sha256-DyDn/Sgl0sR9LoC/ULvq8MRvjBgHlYg7juuwxgm1kzs='; base-uri 'none'; \
     form-action 'none'; frame-ancestors 'none'";
 
 /// One line of a listing.

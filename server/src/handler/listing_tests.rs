@@ -41,7 +41,13 @@ fn a_page_can_run_and_load_nothing() {
     assert_eq!(field(&response, "vary"), "Accept");
     let policy = field(&response, "content-security-policy");
     assert!(policy.starts_with("default-src 'none';"), "{policy}");
-    assert!(!policy.contains("script"), "{policy}");
+    assert!(!policy.contains("script") && !policy.contains("unsafe"), "{policy}");
+    // The style is allowed because it is this one.
+    let mut hasher = Hasher::new().unwrap();
+    hasher.update(STYLE.as_bytes()).unwrap();
+    let field = hasher.finish().unwrap().to_field();
+    let digest = field.trim_start_matches("sha-256=:").trim_end_matches(':');
+    assert!(policy.contains(&format!("style-src 'sha256-{digest}'")), "{digest}: {policy}");
     assert_eq!(field(&response, "x-content-type-options"), "nosniff");
 }
 

@@ -12,6 +12,7 @@
 
 use super::beneath::FoundFile;
 use super::encoding::{self, Coding};
+use super::files::INDEX;
 use super::path::PathError;
 use super::precondition::{self, NOT_THIS_VERSION, Reading};
 use super::range::{self, Selection};
@@ -68,7 +69,14 @@ impl Representation {
             fields.insert(CONTENT_ENCODING, coding.name());
         }
         if encoding::is_chosen_by(name) {
-            fields.insert(VARY, BY_ENCODING);
+            fields.insert(
+                VARY,
+                match name == INDEX {
+                    // In the place of its folder, it is chosen by that as well.
+                    true => HeaderValue::from_static("Accept, Accept-Encoding"),
+                    false => BY_ENCODING,
+                },
+            );
         }
         fields.insert(X_CONTENT_TYPE_OPTIONS, NO_SNIFFING);
         Ok(Self {
