@@ -1,7 +1,9 @@
 use super::super::files::FileHandler;
 use super::super::testing::{ask, content, field, send, text};
+use super::STYLE;
 use crate::message::Body;
 use rustix::fs::{CWD, Mode, mkfifoat};
+use sealpair_common::digest::Hasher;
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;
@@ -45,8 +47,8 @@ fn a_page_can_run_and_load_nothing() {
     // The style is allowed because it is this one.
     let mut hasher = Hasher::new().unwrap();
     hasher.update(STYLE.as_bytes()).unwrap();
-    let field = hasher.finish().unwrap().to_field();
-    let digest = field.trim_start_matches("sha-256=:").trim_end_matches(':');
+    let digest = hasher.finish().unwrap().to_field();
+    let digest = digest.trim_start_matches("sha-256=:").trim_end_matches(':');
     assert!(policy.contains(&format!("style-src 'sha256-{digest}'")), "{digest}: {policy}");
     assert_eq!(field(&response, "x-content-type-options"), "nosniff");
 }
