@@ -112,6 +112,9 @@ fn several_files_go_to_one_folder_and_one_failure_is_told() {
     let ca = server.ca();
     let url = server.url("/");
     sealpair(dir.path(), &ca, &["put", "a", "b", &server.url("/no-folder")]).expect_code(2);
+    // Flags may stand anywhere, between the files and the URL as well.
+    sealpair(dir.path(), &ca, &["put", "a", "-q", "b", "--jobs", "1", &url]).expect_success();
+    sealpair(dir.path(), &ca, &["put", "a"]).expect_code(2);
 
     let args = ["--json", "put", "a", "absent", "b", "c", &url, "--no-clobber"];
     let ended = sealpair(dir.path(), &ca, &args).expect_code(4);
