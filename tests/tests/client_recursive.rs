@@ -112,9 +112,6 @@ fn several_files_go_to_one_folder_and_one_failure_is_told() {
     let ca = server.ca();
     let url = server.url("/");
     sealpair(dir.path(), &ca, &["put", "a", "b", &server.url("/no-folder")]).expect_code(2);
-    // Flags may stand anywhere, between the files and the URL as well.
-    sealpair(dir.path(), &ca, &["put", "a", "-q", "b", "--jobs", "1", &url]).expect_success();
-    sealpair(dir.path(), &ca, &["put", "a"]).expect_code(2);
 
     let args = ["--json", "put", "a", "absent", "b", "c", &url, "--no-clobber"];
     let ended = sealpair(dir.path(), &ca, &args).expect_code(4);
@@ -131,6 +128,10 @@ fn several_files_go_to_one_folder_and_one_failure_is_told() {
     assert_eq!(fs::read(server.root().join("b")).unwrap(), b"old");
     assert_eq!(fs::read(server.root().join("c")).unwrap(), b"c");
     sealpair(dir.path(), &ca, &["put", "a", "b", &url, "--no-clobber"]).expect_code(20);
+
+    // Flags may stand anywhere, between the files and the URL as well.
+    sealpair(dir.path(), &ca, &["put", "a", "-q", "b", "--jobs", "1", &url]).expect_success();
+    sealpair(dir.path(), &ca, &["put", "a"]).expect_code(2);
 
     // A server that nobody can trust is asked once.
     let other = Pki::new();
