@@ -45,9 +45,9 @@ pub fn parse_size(text: &str) -> Result<u64, InvalidQuantity> {
         "MB" => 1_000_000,
         "GB" => 1_000_000_000,
         "TB" => 1_000_000_000_000,
-        "K" | "KiB" => 1 << 10,
-        "M" | "MiB" => 1 << 20,
-        "G" | "GiB" => 1 << 30,
+        "k" | "K" | "KiB" => 1 << 10,
+        "m" | "M" | "MiB" => 1 << 20,
+        "g" | "G" | "GiB" => 1 << 30,
         "T" | "TiB" => 1 << 40,
         _ => return Err(invalid()),
     };
@@ -156,6 +156,8 @@ mod tests {
             ("1kB", 1000),
             ("10GiB", 10 << 30),
             ("2G", 2 << 30),
+            // As curl and wget have it.
+            ("500k", 500 << 10),
         ] {
             assert_eq!(parse_size(text), Ok(bytes), "{text}");
         }

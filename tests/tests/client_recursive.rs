@@ -136,6 +136,10 @@ fn several_files_go_to_one_folder_and_one_failure_is_told() {
     assert_eq!(fs::read(server.root().join("c")).unwrap(), b"c");
     sealpair(dir.path(), &ca, &["put", "a", "b", &url, "--no-clobber"]).expect_code(20);
 
+    // Flags may stand anywhere, between the files and the URL as well.
+    sealpair(dir.path(), &ca, &["put", "a", "-q", "b", "--jobs", "1", &url]).expect_success();
+    sealpair(dir.path(), &ca, &["put", "a"]).expect_code(2);
+
     // A server that nobody can trust is asked once.
     let other = Pki::new();
     let ended =

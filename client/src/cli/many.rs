@@ -1,7 +1,7 @@
 //! Many transfers in one command: side by side on shared connections, with one account of all of them.
 
 use super::Voice;
-use super::progress::{Board, Progress};
+use super::progress::{self, Board, Progress};
 use super::summary::{print_json, rate};
 use jiff::Timestamp;
 use sealpair_common::escape::Escaped;
@@ -104,7 +104,7 @@ impl Account {
                         let result = work(task, &progress);
                         drop(progress);
                         let outcome = result.unwrap_or_else(Outcome::Failed);
-                        board.suspend(|| say(voice, &name, &outcome));
+                        say(voice, &name, &outcome);
                         outcome
                     }
                 };
@@ -193,14 +193,15 @@ fn entry((name, url, outcome): &(String, Option<Url>, Outcome)) -> Value {
 
 /// Failures and what was left out are said at once; what went well is in the sum.
 fn say(voice: Voice, name: &str, outcome: &Outcome) {
-    // Nobody may be reading.
-    let _ = match outcome {
-        Outcome::Failed(report) => writeln!(io::stderr(), "sealpair: {}: {report}", Escaped(name)),
-        Outcome::Skipped(why) if !voice.quiet => {
-            writeln!(io::stderr(), "sealpair: {} was skipped: {why}", Escaped(name))
+    match outcome {
+        Outcome::Failed(report) => {
+            progress::say(format_args!("sealpair: {}: {report}\n", Escaped(name)));
         }
-        _ => Ok(()),
-    };
+        Outcome::Skipped(why) if !voice.quiet => {
+            progress::say(format_args!("sealpair: {} was skipped: {why}\n", Escaped(name)));
+        }
+        _ => {}
+    }
 }
 
 /// Whether the next file would fail the same way: the server, the trust or the command line is at fault.

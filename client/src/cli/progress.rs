@@ -3,7 +3,19 @@
 use super::Voice;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sealpair_common::escape::escaped;
-use std::io::{self, IsTerminal, Read};
+use std::fmt;
+use std::io::{self, IsTerminal, Read, Write};
+use std::sync::LazyLock;
+
+/// All bars of the process: whoever writes a line has to know of those that are shown.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// Writes to standard error, above the bars if there are any. A courtesy: nobody may be reading.
+pub(crate) fn say(text: fmt::Arguments<'_>) {
+    BARS.suspend(|| {
+        let _ = io::stderr().write_fmt(text);
+    });
+}
 
 /// Shows how far a transfer is.
 #[derive(Debug)]
@@ -20,7 +32,8 @@ impl Progress {
         if !is_watched(voice) || content_on_screen {
             return Self { bar: None, total: None };
         }
-        let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
+        let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::hidden());
+        let bar = BARS.add(bar);
         bar.set_style(style(length.is_some()));
         Self { bar: Some(bar), total: None }
     }
@@ -37,8 +50,12 @@ impl Progress {
                 }
             }
             if let Some(total) = &self.total {
-                total.dec(bar.position());
-                total.inc(done);
+                // Only the difference: back and forth again would be taken for speed.
+                let before = bar.position();
+                match done >= before {
+                    true => total.inc(done - before),
+                    false => total.dec(before - done),
+                }
             }
             bar.set_position(done);
             bar.reset_eta();
@@ -57,7 +74,7 @@ impl Progress {
 
 /// The bars of many transfers: one for each file that is being moved, and one for all together.
 #[derive(Debug)]
-pub(crate) struct Board(Option<(MultiProgress, ProgressBar)>);
+pub(crate) struct Board(Option<ProgressBar>);
 
 impl Board {
     /// `total` is the length of all of it, where that is known.
@@ -65,21 +82,20 @@ impl Board {
         if !is_watched(voice) {
             return Self(None);
         }
-        let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
-        let all = bars.add(ProgressBar::no_length());
+        let all = BARS.add(ProgressBar::no_length());
         if let Some(total) = total {
             all.set_length(total);
         }
         all.set_style(style(total.is_some()));
-        Self(Some((bars, all)))
+        Self(Some(all))
     }
 
     /// A bar for a file, as long as it is moved.
     pub(crate) fn file(&self, name: &str, length: Option<u64>) -> Progress {
-        let Some((bars, all)) = &self.0 else {
+        let Some(all) = &self.0 else {
             return Progress { bar: None, total: None };
         };
-        let bar = bars.insert_before(all, ProgressBar::no_length());
+        let bar = BARS.insert_before(all, ProgressBar::no_length());
         if let Some(length) = length {
             bar.set_length(length);
         }
@@ -89,20 +105,13 @@ impl Board {
         bar.set_prefix(escaped(name));
         Progress { bar: Some(bar), total: Some(all.clone()) }
     }
-
-    /// Writes lines above the bars.
-    pub(crate) fn suspend(&self, write: impl FnOnce()) {
-        match &self.0 {
-            Some((bars, _)) => bars.suspend(write),
-            None => write(),
-        }
-    }
 }
 
 impl Drop for Board {
     fn drop(&mut self) {
-        if let Some((_, all)) = &self.0 {
+        if let Some(all) = &self.0 {
             all.finish_and_clear();
+            BARS.remove(all);
         }
     }
 }
@@ -123,6 +132,7 @@ impl Drop for Progress {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
+            BARS.remove(bar);
         }
     }
 }
@@ -140,5 +150,26 @@ impl<R: Read> Read for Watched<'_, R> {
         self.progress.advance(count);
         *self.bytes += count as u64;
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+    use std::time::Duration;
+
+    #[test]
+    fn what_was_done_before_is_not_counted_as_speed() {
+        let (bar, total) = (ProgressBar::hidden(), ProgressBar::hidden());
+        let progress = Progress { bar: Some(bar), total: Some(total.clone()) };
+        progress.begin(Some(1_000_000), 0);
+        thread::sleep(Duration::from_millis(100));
+        progress.advance(1_000_000);
+        thread::sleep(Duration::from_millis(100));
+        progress.begin(Some(1_000_000), 1_000_000);
+        assert_eq!(total.position(), 1_000_000);
+        // On a slow machine it is less.
+        assert!(total.per_sec() <= 100_000_000.0, "{}", total.per_sec());
     }
 }

@@ -41,13 +41,12 @@ const NOT_UNRESERVED: &AsciiSet =
 
 /// Upload files, folders, or `-` for standard input
 #[derive(Debug, Args)]
+#[command(override_usage = "sealpair put [OPTIONS] <FILE>... <URL>")]
 pub(crate) struct PutArgs {
-    /// What to upload
+    /// What to upload, and last the URL to upload to; with a slash at its end, files keep their names
+    // One list: with two, clap takes the FILE before a flag for the URL.
     #[arg(required = true, value_name = "FILE")]
-    files: Vec<PathBuf>,
-
-    /// Where to; with a slash at the end, the file keeps its name
-    url: UrlArg,
+    files_and_url: Vec<PathBuf>,
 
     /// Upload folders with what is in them; of `FOLDER/` only what is in it
     #[arg(short, long)]
@@ -81,7 +80,7 @@ pub(crate) struct PutArgs {
 }
 
 pub(crate) fn run(args: &PutArgs, voice: Voice) -> Result<Exit, Report> {
-    let url = args.url.parse()?;
+    let (files, url) = files_and_url(&args.files_and_url)?;
     let transfers = Transfers {
         requester: Requester::new(&args.http, voice)?,
         pace: args.transfer.pace(),
@@ -90,9 +89,19 @@ pub(crate) fn run(args: &PutArgs, voice: Voice) -> Result<Exit, Report> {
         resume: !args.no_resume,
         voice,
     };
-    match &args.files[..] {
+    match files {
         [file] if !args.recursive => put_one(args, &transfers, file, &url),
-        _ => put_many(args, &transfers, &url),
+        _ => put_many(args, &transfers, files, &url),
+    }
+}
+
+fn files_and_url(arguments: &[PathBuf]) -> Result<(&[PathBuf], Url), Report> {
+    match arguments {
+        [files @ .., url] if !files.is_empty() => {
+            Ok((files, UrlArg::from(url.to_string_lossy().into_owned()).parse()?))
+        }
+        _ => Err(Report::new(Exit::Usage, "usage", "put needs a FILE and a URL")
+            .remedy("name both: sealpair put FILE URL")),
     }
 }
 
@@ -113,7 +122,12 @@ fn put_one(
     Ok(Exit::Done)
 }
 
-fn put_many(args: &PutArgs, transfers: &Transfers<'_>, url: &Url) -> Result<Exit, Report> {
+fn put_many(
+    args: &PutArgs,
+    transfers: &Transfers<'_>,
+    files: &[PathBuf],
+    url: &Url,
+) -> Result<Exit, Report> {
     if args.if_match.is_some() {
         return Err(Report::new(Exit::Usage, "usage", "--if-match is about one file")
             .remedy("upload that file alone"));
@@ -121,7 +135,7 @@ fn put_many(args: &PutArgs, transfers: &Transfers<'_>, url: &Url) -> Result<Exit
     let voice = transfers.voice;
     let mut account = Account::new(voice);
     let choice = Choice { recursive: args.recursive, hidden: args.hidden };
-    let plan = Plan::of(&args.files, url, choice, &mut account)?;
+    let plan = Plan::of(files, url, choice, &mut account)?;
     for folder in &plan.folders {
         transfers.make_folder(folder, args.transfer.retries(voice))?;
     }

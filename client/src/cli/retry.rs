@@ -15,11 +15,11 @@
 //! ```
 
 use super::Voice;
+use super::progress::say;
 use sealpair_common::escape::Escaped;
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{self, Write};
 use std::time::{Duration, Instant, SystemTime};
 
 /// The longest wait after the first failure; it doubles with each that follows. curl's first wait, too.
@@ -135,16 +135,15 @@ impl Retries {
         self.used += 1;
         self.row = self.row.saturating_add(1);
         if !self.quiet {
-            // Up to the first line's end: what failed. A courtesy: nobody may be reading.
+            // Up to the first line's end: what failed.
             let text = failure.to_string();
             let what = text.lines().next().unwrap_or_default();
             let seconds = wait.as_secs_f64();
             let (used, allowed) = (self.used, self.allowed);
-            let _ = writeln!(
-                io::stderr(),
-                "sealpair: {}; trying again in {seconds:.1} s ({used} of {allowed})",
+            say(format_args!(
+                "sealpair: {}; trying again in {seconds:.1} s ({used} of {allowed})\n",
                 Escaped(what)
-            );
+            ));
         }
         (self.pause)(wait);
         Ok(())

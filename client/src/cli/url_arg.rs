@@ -20,6 +20,12 @@ impl FromStr for UrlArg {
     }
 }
 
+impl From<String> for UrlArg {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
 impl UrlArg {
     pub(crate) fn parse(&self) -> Result<Url, Report> {
         parse_url(&self.0).map_err(|why| {

@@ -13,7 +13,7 @@ use std::time::Duration;
 /// Serve a directory over HTTPS; a folder's index.html stands for its listing.
 ///
 /// TIME is a number with ms, s, m, h or d (500ms, 30s, 5m, 2h), a number alone counts seconds; SIZE is a
-/// whole number of bytes, or of kB, MB, GB, KiB, MiB, GiB (10MiB); RATE is a SIZE for each second (1KiB/s).
+/// whole number of bytes, or of kB, MB, GB, KiB (k), MiB (M), GiB (G); RATE is a SIZE for each second (1KiB/s).
 ///
 /// What is logged on standard error is set by RUST_LOG (error, warn, info, debug; default info).
 #[derive(Debug, Args)]
@@ -83,7 +83,7 @@ pub(super) struct ServeArgs {
     #[arg(long)]
     pub(super) fips: bool,
 
-    /// Allow PUT and DELETE
+    /// Allow uploads (PUT, and those that can be gone on with), DELETE and MKCOL
     #[arg(long)]
     pub(super) writable: bool,
 
@@ -100,11 +100,11 @@ pub(super) struct ServeArgs {
           value_parser = parse_count)]
     pub(super) max_uploads: usize,
 
-    /// What they may take together; beyond it 507 [default: as much as there is room for]
+    /// What uploads begun and not completed may take together; beyond it 507 [default: as much as there is room for]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(super) max_upload_space: Option<u64>,
 
-    /// Time that one is kept after its last byte
+    /// Time that an upload begun and not completed is kept after its last byte
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_timeout)]
     pub(super) upload_expiry: Duration,
 

@@ -275,7 +275,7 @@ impl Handler for FileHandler {
             | Method::TRACE => Err(Rejection::new(
                 StatusCode::METHOD_NOT_ALLOWED,
                 match self.writable {
-                    true => "only GET, HEAD, PUT and DELETE are allowed here",
+                    true => "only GET, HEAD, PUT, DELETE and MKCOL are allowed here",
                     false => "only GET and HEAD are allowed here",
                 },
             )),

@@ -13,7 +13,7 @@ use super::super::Voice;
 use super::super::exchange::{Answer, Requester, WANT_REPR_DIGEST};
 use super::super::output::Output;
 use super::super::pace::Pace;
-use super::super::progress::Progress;
+use super::super::progress::{self, Progress};
 use super::super::retry::Retries;
 use super::super::summary::Summary;
 use super::integrity::{CONTENT_DIGEST, add_from, coding, compare, field, malformed};
@@ -25,7 +25,7 @@ use sealpair_common::escape::Escaped;
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
 use sealpair_common::units::Size;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
 use ureq::http::header::{CONTENT_LENGTH, IF_RANGE, RANGE};
@@ -459,8 +459,7 @@ impl Download<'_> {
 
     pub(super) fn say(&self, text: &str) {
         if !self.shared.voice.quiet {
-            // A courtesy: nobody may be reading.
-            let _ = writeln!(io::stderr(), "sealpair: {}: {text}", Escaped(self.url.as_str()));
+            progress::say(format_args!("sealpair: {}: {text}\n", Escaped(self.url.as_str())));
         }
     }
 }

@@ -15,7 +15,7 @@
 
 use super::super::exchange::{Answer, UploadRequest};
 use super::super::interrupt;
-use super::super::progress::Progress;
+use super::super::progress::{self, Progress};
 use super::super::retry::Retries;
 use super::fields::{
     self, COMPLETE, Limits, NOT_YET, PARTIAL_UPLOAD, REPR_DIGEST, UPLOAD_COMPLETE, UPLOAD_LENGTH,
@@ -29,7 +29,6 @@ use super::transfer::{ASK_FIRST, Done, Transfers, check_digest, mismatch};
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
 use sealpair_common::units::Size;
-use std::io::{self, Write};
 use std::time::Instant;
 use ureq::SendBody;
 use ureq::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, LOCATION, RETRY_AFTER};
@@ -502,8 +501,7 @@ impl<'t> Upload<'t> {
     fn say_resumed(&self) {
         if !self.transfers.voice.quiet {
             let (there, all) = (Size(self.offset), Size(self.file.length()));
-            // A courtesy: nobody may be reading.
-            let _ = writeln!(io::stderr(), "sealpair: going on at {there} of {all}");
+            progress::say(format_args!("sealpair: going on at {there} of {all}\n"));
         }
     }
 }

@@ -50,10 +50,7 @@ impl Source {
             let file = File::open(path)?;
             let metadata = file.metadata()?;
             if metadata.is_dir() {
-                return Err(io::Error::new(
-                    io::ErrorKind::IsADirectory,
-                    "it is a directory; put -r uploads one",
-                ));
+                return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
             }
             if !metadata.is_file() {
                 return Ok(Self::Stream(Box::new(file), path.to_owned()));
@@ -229,9 +226,13 @@ fn read_at(file: &File, buf: &mut [u8], at: u64, end: u64) -> io::Result<usize> 
 /// The report about a source that cannot be read.
 pub(super) fn unreadable(path: &Path, error: &io::Error) -> Report {
     let name = path.display();
+    let remedy = match error.kind() {
+        io::ErrorKind::IsADirectory => "upload it with put -r",
+        _ => "check the file to be uploaded",
+    };
     Report::new(Exit::LocalIo, "input", format!("cannot read {name}"))
         .explain(error.to_string())
-        .remedy("check the file to be uploaded")
+        .remedy(remedy)
         .detail("file", name.to_string())
 }
 

@@ -45,9 +45,13 @@ impl Plan {
         account: &mut Account,
     ) -> Result<Self, Report> {
         if !url.path().ends_with('/') {
-            return Err(Report::new(Exit::Usage, "no-folder", "several files need a folder")
-                .explain(format!("{url} does not end with a slash"))
-                .remedy("end the URL with a slash"));
+            return Err(Report::new(
+                Exit::Usage,
+                "no-folder",
+                "several files, or a folder, go to a folder",
+            )
+            .explain(format!("{url} does not end with a slash"))
+            .remedy("end the URL with a slash"));
         }
         let mut plan = Self::default();
         for source in sources {
@@ -70,10 +74,7 @@ impl Plan {
                     }
                 }
                 Ok(metadata) if metadata.is_dir() => {
-                    let error = io::Error::new(
-                        io::ErrorKind::IsADirectory,
-                        "it is a directory; -r uploads one",
-                    );
+                    let error = io::Error::new(io::ErrorKind::IsADirectory, "it is a directory");
                     account.note_unreadable(source, &error);
                 }
                 Ok(metadata) => plan.files.push(Task {
