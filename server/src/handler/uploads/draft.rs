@@ -204,7 +204,7 @@ pub(super) fn append(
     }
     check_length(uploads, &said, whole.or(end))?;
     if let Some(length) = length {
-        upload.set_length(length)?;
+        upload.set_length(uploads, length)?;
     }
     take(uploads, &mut upload, &said, &declared, request)
 }

@@ -257,6 +257,13 @@ fn quotas_bound_number_and_space() {
     assert_eq!(append(&handler, &second, 0, false, "abc").status(), 204);
     assert_eq!(append(&handler, &second, 3, false, "de").status(), 507);
     assert_eq!(offset(&handler, &second), (3, false));
+    // So does what is declared late: it is reserved at once.
+    assert_eq!(append_with(&handler, &second, 3, false, "Upload-Length: 5", "").status(), 507);
+    let tus =
+        "Tus-Resumable: 1.0.0\nContent-Type: application/offset+octet-stream\nUpload-Offset: 3";
+    let response = ask(&handler, "PATCH", &second, &format!("{tus}\nUpload-Length: 5"), "");
+    assert_eq!(response.status(), 507);
+    assert_eq!(offset(&handler, &second), (3, false));
     // A complete one counts no longer, nor does one that is cancelled.
     assert_eq!(append(&handler, &first, 0, true, "abcdef").status(), 201);
     assert_eq!(append(&handler, &second, 3, false, "defghij").status(), 204);
