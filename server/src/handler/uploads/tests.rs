@@ -214,6 +214,19 @@ fn lengths_that_contradict_each_other_are_refused() {
 }
 
 #[test]
+fn content_that_is_encoded_is_not_appended() {
+    let (_tree, _root, handler) = tree();
+    let url = begin(&handler, "/a", "");
+    let response = append_with(&handler, &url, 0, false, "Content-Encoding: gzip", "abc");
+    assert_eq!(response.status(), 415);
+    let tus =
+        "Tus-Resumable: 1.0.0\nContent-Type: application/offset+octet-stream\nUpload-Offset: 0";
+    let response = ask(&handler, "PATCH", &url, &format!("{tus}\nContent-Encoding: gzip"), "abc");
+    assert_eq!(response.status(), 415);
+    assert_eq!(offset(&handler, &url), (0, false));
+}
+
+#[test]
 fn content_of_unknown_length_that_is_too_long_ends_the_upload() {
     let (_tree, root, handler) = tree();
     let url = begin(&handler, "/a", "Upload-Length: 4");
