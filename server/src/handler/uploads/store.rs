@@ -7,14 +7,14 @@
 //! | complete | `placed` in the record (fsync, fsync of the folder), then [`Names::place`] |
 //! | remove | the record first: data without a record are swept |
 
-use super::super::beneath::{Folder, Identity};
+use super::super::beneath::Folder;
 use super::super::digest_fields::{self, Declared, REPR_DIGEST};
 use super::super::failure;
 use super::super::path::FilePath;
 use super::super::place::Placed;
 use super::super::problem::Refused;
 use super::super::temporary::sync_folder;
-use super::super::upload::folder_to_write;
+use super::super::upload::{folder_to_write, learn};
 use super::receive::{Cut, Receiving, Watch, hash, receive};
 use super::record::Record;
 use super::registry::{Held, NO_SPACE, Stop};
@@ -190,7 +190,7 @@ impl Upload {
         let data = self.token.data();
         match uploads.names.place(&self.folder, &data, file, &target, &conditions) {
             Ok(placed) => {
-                uploads.digests.learn(Identity::of(&placed.metadata), digest);
+                learn(&uploads.digests, &placed, digest);
                 if let Some((folder, oldest)) = uploads.registry.completed(self.token) {
                     uploads.forget(&folder, oldest);
                 }
