@@ -29,7 +29,7 @@ use rustix::fs::{
     unlinkat,
 };
 use rustix::io::Errno;
-use sealpair_common::digest::Sha256;
+use sealpair_common::digest::{Hasher, Sha256};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -59,6 +59,8 @@ pub(super) struct Upload {
     pub(super) offset: u64,
     /// When it is removed unless something is added.
     pub(super) expires: SystemTime,
+    /// The digest of what was there before this request.
+    before: Option<Hasher>,
     stop: Stop,
     held: Held,
 }
@@ -82,6 +84,7 @@ impl Upload {
             Some(hasher) => hasher,
             None => hash(file, self.offset, Some(&self.stop)).map_err(Cut::Write)?,
         };
+        self.before = Some(hasher.clone());
         let received = receive(
             Receiving {
                 file,
@@ -134,7 +137,8 @@ impl Upload {
 
     /// Takes away again what this request has added behind `offset`.
     pub(super) fn take_back(&mut self, offset: u64) -> io::Result<()> {
-        self.held.keep(None);
+        // Without it, who lies about one byte would have all that came before read again each time.
+        self.held.keep(self.before.take().filter(|hasher| hasher.length() == offset));
         if let Some(file) = &self.data {
             file.set_len(offset)?;
             self.offset = offset;
@@ -254,7 +258,8 @@ impl Uploads {
             failed(error)
         })?;
         let expires = expiry(SystemTime::now(), &self.limits);
-        Ok(Upload { token, record, folder, data: Some(data), offset: 0, expires, stop, held })
+        let (data, before) = (Some(data), None);
+        Ok(Upload { token, record, folder, data, offset: 0, expires, before, stop, held })
     }
 
     /// Removes the record of a complete upload.
@@ -315,7 +320,9 @@ impl Uploads {
         };
         let expires = removal(&record, written, touched, &self.limits)
             .ok_or_else(|| gone(NOT_FOUND.into()))?;
-        let mut upload = Upload { token, record, folder, data, offset, expires, stop, held };
+        let before = None;
+        let mut upload =
+            Upload { token, record, folder, data, offset, expires, before, stop, held };
         if expires < SystemTime::now() || !upload.recover().map_err(failed)? {
             upload.discard(self);
             return Err(NOT_FOUND.into());

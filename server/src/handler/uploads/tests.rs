@@ -332,6 +332,19 @@ fn a_digest_that_lies_stores_nothing() {
 }
 
 #[test]
+fn content_that_is_taken_back_has_nothing_read_again() {
+    let (_tree, root, handler) = tree();
+    let url = begin(&handler, "/a", "");
+    assert_eq!(append(&handler, &url, 0, false, "abc").status(), 204);
+    // Whoever reads it again gets another digest.
+    fs::write(root.join(&url[1..]), "xyz").unwrap();
+    let lie = format!("Content-Digest: {}", digest("f"));
+    assert_eq!(append_with(&handler, &url, 3, false, &lie, "d").status(), 400);
+    let whole = format!("Repr-Digest: {}", digest("abcd"));
+    assert_eq!(append_with(&handler, &url, 3, true, &whole, "d").status(), 201);
+}
+
+#[test]
 fn preconditions_hold_at_the_beginning_and_at_the_end() {
     let (_tree, root, handler) = tree();
     let create = |path: &str, lines: &str| {
