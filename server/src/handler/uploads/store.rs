@@ -84,6 +84,7 @@ impl Upload {
             Some(hasher) => hasher,
             None => hash(file, self.offset, Some(&self.stop)).map_err(Cut::Write)?,
         };
+        let before = self.offset;
         self.before = Some(hasher.clone());
         let received = receive(
             Receiving {
@@ -97,7 +98,10 @@ impl Upload {
             body,
             watch,
         );
-        self.expires = expiry(SystemTime::now(), &uploads.limits);
+        // As will be seen from the time of the data.
+        if self.offset > before {
+            self.expires = expiry(SystemTime::now(), &uploads.limits);
+        }
         self.held.keep(Some(hasher));
         received
     }

@@ -6,6 +6,7 @@ use sealpair_common::digest::Hasher;
 use std::fs;
 use std::io::{self, Read};
 use std::path::PathBuf;
+use std::time::SystemTime;
 use tempfile::TempDir;
 
 /// `root/old` with content `old`, and `root/folder/`.
@@ -342,6 +343,20 @@ fn content_that_is_taken_back_has_nothing_read_again() {
     assert_eq!(append_with(&handler, &url, 3, false, &lie, "d").status(), 400);
     let whole = format!("Repr-Digest: {}", digest("abcd"));
     assert_eq!(append_with(&handler, &url, 3, true, &whole, "d").status(), 201);
+}
+
+#[test]
+fn an_append_of_nothing_promises_no_more_time() {
+    let (_tree, root, handler) = tree();
+    let url = begin(&handler, "/a", "");
+    let data = fs::File::options().write(true).open(root.join(&url[1..])).unwrap();
+    data.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
+    let left = |response: &Response| -> u64 {
+        field(response, "upload-limit").rsplit_once('=').unwrap().1.parse().unwrap()
+    };
+    assert!(left(&append(&handler, &url, 0, false, "")) < 23 * 3600);
+    assert!(left(&append(&handler, &url, 0, false, "a")) > 23 * 3600);
+    assert!(left(&ask(&handler, "HEAD", &url, "", "")) > 23 * 3600);
 }
 
 #[test]
