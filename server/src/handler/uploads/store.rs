@@ -146,6 +146,9 @@ impl Upload {
         if let Some(file) = &self.data {
             file.set_len(offset)?;
             self.offset = offset;
+            // To shorten a file gives back what is reserved behind its end. If somebody else has taken that
+            // meanwhile, the next append will tell.
+            let _ = reserve(file, self.record.length.unwrap_or(0));
             // It could be that a part of it was noted already.
             self.record.durable = self.record.durable.min(offset);
         }

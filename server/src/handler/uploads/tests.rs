@@ -5,6 +5,7 @@ use super::*;
 use sealpair_common::digest::Hasher;
 use std::fs;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::SystemTime;
 use tempfile::TempDir;
@@ -343,6 +344,18 @@ fn content_that_is_taken_back_has_nothing_read_again() {
     assert_eq!(append_with(&handler, &url, 3, false, &lie, "d").status(), 400);
     let whole = format!("Repr-Digest: {}", digest("abcd"));
     assert_eq!(append_with(&handler, &url, 3, true, &whole, "d").status(), 201);
+}
+
+#[test]
+fn what_is_reserved_stays_so_when_content_is_taken_back() {
+    let (_tree, root, handler) = tree();
+    let url = begin(&handler, "/a", "Upload-Length: 1000000");
+    let reserved = || fs::metadata(root.join(&url[1..])).unwrap().blocks();
+    let before = reserved();
+    let lie = format!("Content-Digest: {}", digest("b"));
+    assert_eq!(append_with(&handler, &url, 0, false, &lie, "a").status(), 400);
+    // Nothing, where the file system cannot reserve.
+    assert_eq!(reserved(), before);
 }
 
 #[test]
