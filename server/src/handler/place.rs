@@ -41,6 +41,8 @@ pub(super) struct Placed {
     pub(super) metadata: Metadata,
     /// Whether another file had the name before.
     pub(super) replaced: bool,
+    /// Whether the content is what was put there: somebody may have written to it as soon as it had its name.
+    pub(super) unchanged: bool,
 }
 
 impl Names {
@@ -65,6 +67,10 @@ impl Names {
         fchmod(file, expected).map_err(|errno| write_failed(errno.into()))?;
         file.set_modified(SystemTime::now() - EARLIER).map_err(write_failed)?;
         fsync(file).map_err(|errno| write_failed(errno.into()))?;
+        let content =
+            |metadata: &Metadata| (metadata.size(), metadata.mtime(), metadata.mtime_nsec());
+        // As the file system keeps them.
+        let placed = content(&file.metadata().map_err(write_failed)?);
         let replaced = {
             let _alone = self.lock();
             let current = current(folder, name)?;
@@ -91,7 +97,8 @@ impl Names {
         // From here on the new content is there, whatever happens.
         sync_folder(folder).map_err(write_failed)?;
         let metadata = file.metadata().map_err(write_failed)?;
-        Ok(Placed { metadata, replaced })
+        let unchanged = content(&metadata) == placed;
+        Ok(Placed { metadata, replaced, unchanged })
     }
 }
 

@@ -53,8 +53,15 @@ pub(super) fn put(
         return Ok(mismatch.into_response());
     }
     let placed = temporary.persist(name, names, request.headers())?;
-    digests.learn(Identity::of(&placed.metadata), digest);
+    learn(digests, &placed, digest);
     Ok(stored(&placed, wants_digest(request.headers()).then_some(digest)))
+}
+
+/// Notes the digest of content that has its name now.
+pub(super) fn learn(digests: &Digests, placed: &Placed, digest: Sha256) {
+    if placed.unchanged {
+        digests.learn(Identity::of(&placed.metadata), digest);
+    }
 }
 
 /// The answer when a file has its new content; with its digest where that is wanted.
@@ -64,7 +71,9 @@ pub(super) fn stored(placed: &Placed, digest: Option<Sha256>) -> Response {
         false => StatusCode::CREATED,
     });
     // RFC 9110 section 9.3.4 permits a validator because the content is stored as it came.
-    if let Some(etag) = entity_tag(&placed.metadata) {
+    if placed.unchanged
+        && let Some(etag) = entity_tag(&placed.metadata)
+    {
         response = response.with_header(ETAG, etag);
     }
     match digest.and_then(|digest| HeaderValue::from_str(&digest.to_field()).ok()) {

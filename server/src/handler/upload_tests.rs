@@ -5,7 +5,7 @@ use super::super::testing::{ask, content, field, send, text};
 use super::*;
 use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::io::Errno;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 use tempfile::TempDir;
 
@@ -305,6 +305,44 @@ fn two_uploads_of_one_name_leave_one_whole_file() {
     assert_eq!(bytes.len(), 100_000);
     assert!(bytes.iter().all(|&byte| byte == bytes[0]));
     nothing_left(&root);
+}
+
+#[test]
+fn what_somebody_changes_as_soon_as_it_has_its_name_is_not_taken_for_the_upload() {
+    let (_tree, root, handler) = tree();
+    for round in 0..20 {
+        let path = root.join(round.to_string());
+        let response = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // As a script does that waits for new files.
+                let file = loop {
+                    if let Ok(file) = fs::File::options().write(true).open(&path) {
+                        break file;
+                    }
+                };
+                file.write_all_at(b"other", 0).unwrap();
+                // Until the times of content and name differ, as they do for an upload.
+                loop {
+                    file.set_permissions(PermissionsExt::from_mode(0o640)).unwrap();
+                    let Identity { modified, changed, .. } =
+                        Identity::of(&file.metadata().unwrap());
+                    if changed > modified {
+                        break;
+                    }
+                }
+            });
+            put_text(&handler, &format!("/{round}"), "first")
+        });
+        assert_eq!(response.status(), 201);
+        let lines = "Want-Repr-Digest: sha-256=1\r\n";
+        let served = send(&handler, "GET", &format!("/{round}"), lines, &mut io::empty(), Some(0));
+        let mut hasher = Hasher::new().unwrap();
+        hasher.update(b"other").unwrap();
+        assert_eq!(field(&served, "repr-digest"), hasher.finish().unwrap().to_field(), "{round}");
+        let (stored, now) = (response.headers().get(ETAG), served.headers().get(ETAG));
+        assert_ne!(stored, now, "a client must not take this for what it has sent");
+        assert_eq!(content(served), b"other");
+    }
 }
 
 #[test]

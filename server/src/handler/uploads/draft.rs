@@ -172,6 +172,7 @@ pub(super) fn append(
     if said.complete.is_none() {
         return Err(Rejection::bad_request("Upload-Complete is missing; it is ?0 or ?1").into());
     }
+    check_fields(request.headers())?;
     let declared = Declared::of(request.headers())?;
     let content = request.body().length();
     let mut upload = uploads.open(request.connection(), folder, token)?;
@@ -204,7 +205,7 @@ pub(super) fn append(
     }
     check_length(uploads, &said, whole.or(end))?;
     if let Some(length) = length {
-        upload.set_length(length)?;
+        upload.set_length(uploads, length)?;
     }
     take(uploads, &mut upload, &said, &declared, request)
 }

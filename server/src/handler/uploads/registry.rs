@@ -246,6 +246,8 @@ impl Entry {
         let mut turns = self.lock();
         turns.asked += 1;
         let number = turns.asked;
+        // Whoever waits already need not wait any longer: it is this request's turn next.
+        self.freed.notify_all();
         loop {
             match &turns.holder {
                 _ if turns.asked != number => return None,
@@ -346,8 +348,9 @@ mod tests {
         };
         let (older, newer) = (wait(2), wait(3));
         assert!(Arc::clone(&entry).try_turn().is_none());
-        drop(held);
+        // The older one keeps no thread until then.
         assert!(!older.join().unwrap());
+        drop(held);
         assert!(newer.join().unwrap());
     }
 

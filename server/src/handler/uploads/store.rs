@@ -7,17 +7,17 @@
 //! | complete | `placed` in the record (fsync, fsync of the folder), then [`Names::place`] |
 //! | remove | the record first: data without a record are swept |
 
-use super::super::beneath::{Folder, Identity};
+use super::super::beneath::Folder;
 use super::super::digest_fields::{self, Declared, REPR_DIGEST};
 use super::super::failure;
 use super::super::path::FilePath;
 use super::super::place::Placed;
 use super::super::problem::Refused;
 use super::super::temporary::sync_folder;
-use super::super::upload::folder_to_write;
+use super::super::upload::{folder_to_write, learn};
 use super::receive::{Cut, Receiving, Watch, hash, receive};
 use super::record::Record;
-use super::registry::{Held, Stop};
+use super::registry::{Held, NO_SPACE, Stop};
 use super::token::Token;
 use super::{UploadLimits, Uploads};
 use crate::http::Rejection;
@@ -29,7 +29,7 @@ use rustix::fs::{
     unlinkat,
 };
 use rustix::io::Errno;
-use sealpair_common::digest::Sha256;
+use sealpair_common::digest::{Hasher, Sha256};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -59,6 +59,8 @@ pub(super) struct Upload {
     pub(super) offset: u64,
     /// When it is removed unless something is added.
     pub(super) expires: SystemTime,
+    /// The digest of what was there before this request.
+    before: Option<Hasher>,
     stop: Stop,
     held: Held,
 }
@@ -82,6 +84,8 @@ impl Upload {
             Some(hasher) => hasher,
             None => hash(file, self.offset, Some(&self.stop)).map_err(Cut::Write)?,
         };
+        let before = self.offset;
+        self.before = Some(hasher.clone());
         let received = receive(
             Receiving {
                 file,
@@ -94,7 +98,10 @@ impl Upload {
             body,
             watch,
         );
-        self.expires = expiry(SystemTime::now(), &uploads.limits);
+        // As will be seen from the time of the data.
+        if self.offset > before {
+            self.expires = expiry(SystemTime::now(), &uploads.limits);
+        }
         self.held.keep(Some(hasher));
         received
     }
@@ -134,10 +141,14 @@ impl Upload {
 
     /// Takes away again what this request has added behind `offset`.
     pub(super) fn take_back(&mut self, offset: u64) -> io::Result<()> {
-        self.held.keep(None);
+        // Without it, who lies about one byte would have all that came before read again each time.
+        self.held.keep(self.before.take().filter(|hasher| hasher.length() == offset));
         if let Some(file) = &self.data {
             file.set_len(offset)?;
             self.offset = offset;
+            // To shorten a file gives back what is reserved behind its end. If somebody else has taken that
+            // meanwhile, the next append will tell.
+            let _ = reserve(file, self.record.length.unwrap_or(0));
             // It could be that a part of it was noted already.
             self.record.durable = self.record.durable.min(offset);
         }
@@ -145,9 +156,12 @@ impl Upload {
     }
 
     /// Notes the length of the whole, which may be told late but only once, and reserves room for it.
-    pub(super) fn set_length(&mut self, length: u64) -> Result<(), Refused> {
+    pub(super) fn set_length(&mut self, uploads: &Uploads, length: u64) -> Result<(), Refused> {
         if self.record.length == Some(length) {
             return Ok(());
+        }
+        if !uploads.registry.may_take(self.token, length, &uploads.limits) {
+            return Err(NO_SPACE.into());
         }
         if let Some(file) = &self.data {
             reserve(file, length).map_err(failed)?;
@@ -187,7 +201,7 @@ impl Upload {
         let data = self.token.data();
         match uploads.names.place(&self.folder, &data, file, &target, &conditions) {
             Ok(placed) => {
-                uploads.digests.learn(Identity::of(&placed.metadata), digest);
+                learn(&uploads.digests, &placed, digest);
                 if let Some((folder, oldest)) = uploads.registry.completed(self.token) {
                     uploads.forget(&folder, oldest);
                 }
@@ -251,7 +265,8 @@ impl Uploads {
             failed(error)
         })?;
         let expires = expiry(SystemTime::now(), &self.limits);
-        Ok(Upload { token, record, folder, data: Some(data), offset: 0, expires, stop, held })
+        let (data, before) = (Some(data), None);
+        Ok(Upload { token, record, folder, data, offset: 0, expires, before, stop, held })
     }
 
     /// Removes the record of a complete upload.
@@ -312,7 +327,9 @@ impl Uploads {
         };
         let expires = removal(&record, written, touched, &self.limits)
             .ok_or_else(|| gone(NOT_FOUND.into()))?;
-        let mut upload = Upload { token, record, folder, data, offset, expires, stop, held };
+        let before = None;
+        let mut upload =
+            Upload { token, record, folder, data, offset, expires, before, stop, held };
         if expires < SystemTime::now() || !upload.recover().map_err(failed)? {
             upload.discard(self);
             return Err(NOT_FOUND.into());

@@ -5,7 +5,9 @@ use super::*;
 use sealpair_common::digest::Hasher;
 use std::fs;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::time::SystemTime;
 use tempfile::TempDir;
 
 /// `root/old` with content `old`, and `root/folder/`.
@@ -214,6 +216,19 @@ fn lengths_that_contradict_each_other_are_refused() {
 }
 
 #[test]
+fn content_that_is_encoded_is_not_appended() {
+    let (_tree, _root, handler) = tree();
+    let url = begin(&handler, "/a", "");
+    let response = append_with(&handler, &url, 0, false, "Content-Encoding: gzip", "abc");
+    assert_eq!(response.status(), 415);
+    let tus =
+        "Tus-Resumable: 1.0.0\nContent-Type: application/offset+octet-stream\nUpload-Offset: 0";
+    let response = ask(&handler, "PATCH", &url, &format!("{tus}\nContent-Encoding: gzip"), "abc");
+    assert_eq!(response.status(), 415);
+    assert_eq!(offset(&handler, &url), (0, false));
+}
+
+#[test]
 fn content_of_unknown_length_that_is_too_long_ends_the_upload() {
     let (_tree, root, handler) = tree();
     let url = begin(&handler, "/a", "Upload-Length: 4");
@@ -256,6 +271,13 @@ fn quotas_bound_number_and_space() {
     // What has no length counts as it comes.
     assert_eq!(append(&handler, &second, 0, false, "abc").status(), 204);
     assert_eq!(append(&handler, &second, 3, false, "de").status(), 507);
+    assert_eq!(offset(&handler, &second), (3, false));
+    // So does what is declared late: it is reserved at once.
+    assert_eq!(append_with(&handler, &second, 3, false, "Upload-Length: 5", "").status(), 507);
+    let tus =
+        "Tus-Resumable: 1.0.0\nContent-Type: application/offset+octet-stream\nUpload-Offset: 3";
+    let response = ask(&handler, "PATCH", &second, &format!("{tus}\nUpload-Length: 5"), "");
+    assert_eq!(response.status(), 507);
     assert_eq!(offset(&handler, &second), (3, false));
     // A complete one counts no longer, nor does one that is cancelled.
     assert_eq!(append(&handler, &first, 0, true, "abcdef").status(), 201);
@@ -309,6 +331,45 @@ fn a_digest_that_lies_stores_nothing() {
     assert_eq!(offset(&handler, &url), (2, false));
     assert_eq!(append_with(&handler, &url, 2, true, &lie, "c").status(), 204);
     assert_eq!(fs::read(root.join("old")).unwrap(), b"abc");
+}
+
+#[test]
+fn content_that_is_taken_back_has_nothing_read_again() {
+    let (_tree, root, handler) = tree();
+    let url = begin(&handler, "/a", "");
+    assert_eq!(append(&handler, &url, 0, false, "abc").status(), 204);
+    // Whoever reads it again gets another digest.
+    fs::write(root.join(&url[1..]), "xyz").unwrap();
+    let lie = format!("Content-Digest: {}", digest("f"));
+    assert_eq!(append_with(&handler, &url, 3, false, &lie, "d").status(), 400);
+    let whole = format!("Repr-Digest: {}", digest("abcd"));
+    assert_eq!(append_with(&handler, &url, 3, true, &whole, "d").status(), 201);
+}
+
+#[test]
+fn what_is_reserved_stays_so_when_content_is_taken_back() {
+    let (_tree, root, handler) = tree();
+    let url = begin(&handler, "/a", "Upload-Length: 1000000");
+    let reserved = || fs::metadata(root.join(&url[1..])).unwrap().blocks();
+    let before = reserved();
+    let lie = format!("Content-Digest: {}", digest("b"));
+    assert_eq!(append_with(&handler, &url, 0, false, &lie, "a").status(), 400);
+    // Nothing, where the file system cannot reserve.
+    assert_eq!(reserved(), before);
+}
+
+#[test]
+fn an_append_of_nothing_promises_no_more_time() {
+    let (_tree, root, handler) = tree();
+    let url = begin(&handler, "/a", "");
+    let data = fs::File::options().write(true).open(root.join(&url[1..])).unwrap();
+    data.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
+    let left = |response: &Response| -> u64 {
+        field(response, "upload-limit").rsplit_once('=').unwrap().1.parse().unwrap()
+    };
+    assert!(left(&append(&handler, &url, 0, false, "")) < 23 * 3600);
+    assert!(left(&append(&handler, &url, 0, false, "a")) > 23 * 3600);
+    assert!(left(&ask(&handler, "HEAD", &url, "", "")) > 23 * 3600);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use super::super::digest_fields::Declared;
 use super::super::path::FilePath;
 use super::super::problem::{Refused, with};
-use super::super::upload::stored;
+use super::super::upload::{check_fields, stored};
 use super::Uploads;
 use super::draft::{Begun, begin};
 use super::fields::{Said, UPLOAD_LENGTH, UPLOAD_OFFSET, inconsistent_length};
@@ -179,6 +179,7 @@ fn append(
     let Some(offset) = said.offset else {
         return Err(Rejection::bad_request("Upload-Offset is missing or no number").into());
     };
+    check_fields(request.headers())?;
     let checksum = Watched::of(request.headers())?;
     let mut upload = open(uploads, request, folder, token)?;
     let conflict = |reason| Refused::from(Rejection::new(StatusCode::CONFLICT, reason));
@@ -205,7 +206,7 @@ fn append(
         return Err(cut(Cut::TooLong).into());
     }
     if let Some(length) = length {
-        upload.set_length(length)?;
+        upload.set_length(uploads, length)?;
     }
     take(uploads, &mut upload, checksum, request)
 }
