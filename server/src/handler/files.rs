@@ -98,8 +98,7 @@ impl FileHandler {
     /// The bounds of uploads.
     #[must_use]
     pub fn upload_limits(mut self, limits: UploadLimits) -> Self {
-        let (root, digests) = (Arc::clone(&self.root), Arc::clone(&self.digests));
-        self.uploads = Arc::new(Uploads::new(root, digests, limits));
+        self.uploads = Arc::new(self.uploads_with(limits));
         self
     }
 
@@ -128,7 +127,13 @@ impl FileHandler {
     #[must_use]
     pub fn digests_in(mut self, directory: impl Into<PathBuf>) -> Self {
         self.digests = Arc::new(Digests::kept_in(directory.into()));
+        // What is uploaded is learned there, too.
+        self.uploads = Arc::new(self.uploads_with(self.uploads.limits().clone()));
         self
+    }
+
+    fn uploads_with(&self, limits: UploadLimits) -> Uploads {
+        Uploads::new(Arc::clone(&self.root), Arc::clone(&self.digests), limits)
     }
 
     fn read(&self, request: &Request<'_>) -> Result<Response, Rejection> {

@@ -204,7 +204,7 @@ pub(super) fn append(
     }
     check_length(uploads, &said, whole.or(end))?;
     if let Some(length) = length {
-        upload.set_length(length)?;
+        upload.set_length(uploads, length).map_err(|refused| refused_state(refused, &upload))?;
     }
     take(uploads, &mut upload, &said, &declared, request)
 }

@@ -17,7 +17,7 @@ use super::super::temporary::sync_folder;
 use super::super::upload::folder_to_write;
 use super::receive::{Cut, Receiving, Watch, hash, receive};
 use super::record::Record;
-use super::registry::{Held, Stop};
+use super::registry::{Held, NO_SPACE, Stop};
 use super::token::Token;
 use super::{UploadLimits, Uploads};
 use crate::http::Rejection;
@@ -145,9 +145,12 @@ impl Upload {
     }
 
     /// Notes the length of the whole, which may be told late but only once, and reserves room for it.
-    pub(super) fn set_length(&mut self, length: u64) -> Result<(), Refused> {
+    pub(super) fn set_length(&mut self, uploads: &Uploads, length: u64) -> Result<(), Refused> {
         if self.record.length == Some(length) {
             return Ok(());
+        }
+        if !uploads.registry.may_take(self.token, length, &uploads.limits) {
+            return Err(NO_SPACE.into());
         }
         if let Some(file) = &self.data {
             reserve(file, length).map_err(failed)?;

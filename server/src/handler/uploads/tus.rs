@@ -205,7 +205,7 @@ fn append(
         return Err(cut(Cut::TooLong).into());
     }
     if let Some(length) = length {
-        upload.set_length(length)?;
+        upload.set_length(uploads, length)?;
     }
     take(uploads, &mut upload, checksum, request)
 }
