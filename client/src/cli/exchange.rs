@@ -28,9 +28,6 @@ use url::Url;
 /// curl follows 50, browsers 20, ureq 10; more than a few is a loop.
 const MAX_REDIRECTS: usize = 10;
 
-/// RFC 9530 section 4.
-pub(crate) const WANT_REPR_DIGEST: HeaderName = HeaderName::from_static("want-repr-digest");
-
 /// Flags of every command that makes a request.
 #[derive(Debug, Args)]
 pub(crate) struct HttpArgs {

@@ -1,6 +1,7 @@
 //! The header fields that the user gives, and how far they go.
 
-use super::{HttpArgs, WANT_REPR_DIGEST};
+use super::HttpArgs;
+use crate::cli::digest_fields::WANT_REPR_DIGEST;
 use crate::cli::tls_args::Defaults;
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;

@@ -15,13 +15,14 @@
 
 mod setback;
 
+use super::super::digest_fields::{REPR_DIGEST, want_digest};
 use super::super::exchange::{Answer, UploadRequest};
 use super::super::interrupt;
 use super::super::progress::Progress;
 use super::super::retry::Retries;
 use super::fields::{
-    self, COMPLETE, Limits, NOT_YET, PARTIAL_UPLOAD, REPR_DIGEST, UPLOAD_COMPLETE, UPLOAD_LENGTH,
-    UPLOAD_OFFSET, accept_problems, want_digest,
+    self, COMPLETE, Limits, NOT_YET, PARTIAL_UPLOAD, UPLOAD_COMPLETE, UPLOAD_LENGTH, UPLOAD_OFFSET,
+    accept_problems,
 };
 use super::plain::Field;
 use super::problem::busy;
