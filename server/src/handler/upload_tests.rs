@@ -308,6 +308,28 @@ fn two_uploads_of_one_name_leave_one_whole_file() {
 }
 
 #[test]
+fn of_two_servers_that_are_to_make_one_new_file_one_does() {
+    let (_tree, root, one) = tree();
+    // They share no lock, as two processes do not.
+    let other = FileHandler::open(&root).unwrap().writable(true);
+    let start = std::sync::Barrier::new(2);
+    for round in 0..50 {
+        let put = |handler: &FileHandler| {
+            start.wait();
+            let (path, lines) = (format!("/{round}"), "If-None-Match: *\r\n");
+            send(handler, "PUT", &path, lines, &mut b"x".as_slice(), Some(1)).status().as_u16()
+        };
+        let mut answers = std::thread::scope(|scope| {
+            let first = scope.spawn(|| put(&one));
+            [put(&other), first.join().unwrap()]
+        });
+        answers.sort_unstable();
+        assert_eq!(answers, [201, 412], "{round}");
+    }
+    nothing_left(&root);
+}
+
+#[test]
 fn other_names_of_a_replaced_file_keep_the_old_content() {
     let (_tree, root, handler) = tree();
     fs::hard_link(root.join("old"), root.join("other")).unwrap();
