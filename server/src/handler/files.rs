@@ -9,6 +9,7 @@
 use super::beneath::{Folder, FoundFile, Resolved, Root};
 use super::cache::Cache;
 use super::collection::MKCOL;
+use super::digest_fields::wants_digest;
 use super::digests::Digests;
 use super::encoding::Accepted;
 use super::names::{Room, Walk};
@@ -195,7 +196,7 @@ impl FileHandler {
             }
         };
         let response = representation.respond(request.method(), headers)?;
-        Ok(match repr_digest::is_asked(headers) {
+        Ok(match wants_digest(headers) {
             true => repr_digest::add(&self.digests, request.method(), &representation, response),
             false => response,
         })
@@ -294,7 +295,7 @@ impl Handler for FileHandler {
             return None;
         }
         let mut result = kept.representation().respond(request.method(), headers);
-        if repr_digest::is_asked(headers)
+        if wants_digest(headers)
             && let Ok(response) = result
         {
             result = Ok(repr_digest::add_known(&self.digests, kept.representation(), response)?);
