@@ -110,6 +110,22 @@ fn a_folder_comes_back_as_it_went() {
 }
 
 #[test]
+fn a_file_that_is_called_like_the_beginning_of_another_is_another() {
+    let dir = TempDir::new().unwrap();
+    let server = SealpairServer::start(|s| {
+        // The short one arrives while the long one is on its way.
+        s.file("a", vec![b'a'; 16 << 20]).file("a.part", "b").file("a.part.part", "c")
+    });
+    for _ in 0..2 {
+        let get = ["get", "-rc", &server.url("/"), "-o", "back"];
+        sealpair(dir.path(), &server.ca(), &get).expect_success();
+        assert_eq!(tree(&dir.path().join("back")), tree(&server.root()));
+        // As somebody would who wants it again, and has forgotten the other.
+        fs::remove_file(dir.path().join("back/a")).unwrap();
+    }
+}
+
+#[test]
 fn several_files_go_to_one_folder_and_one_failure_is_told() {
     let dir = TempDir::new().unwrap();
     for name in ["a", "b", "c"] {

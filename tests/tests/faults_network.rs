@@ -1,7 +1,7 @@
 //! A network that fails at every interesting byte of a download and of an upload: in the handshake, in a head,
-//! between two TLS records and in the middle of one, at the very end. It cuts, resets, repeats and damages.
-//! Whatever it does, the next try completes the transfer with the same bytes, and nothing that is not complete
-//! has the file's name.
+//! between two TLS records and in the middle of one, at the very end. It cuts, resets, delays, stalls, repeats and
+//! damages. Whatever it does, the next try completes the transfer with the same bytes, and nothing that is not
+//! complete has the file's name.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -122,4 +122,37 @@ fn an_upload_survives_a_network_that_fails() {
     let args = ["put", "--quiet", "source", &url];
     network.suffer(Way::Up, &target, &content, &args);
     network.suffer(Way::Down, &target, &content, &args);
+}
+
+/// A delay costs time only. What does not move at all is given up (exit code 7), and then gone on with.
+fn stop_moving(network: &Network, way: Way, target: &Path, content: &[u8], args: &[&str]) {
+    for (fault, code) in [(Fault::Pause, 0), (Fault::Stall, 7)] {
+        let ended = network.run(args, Plan::bad(fault, way, LENGTH as u64 / 2));
+        assert_eq!(ended.code(), Some(code), "{fault:?}: {ended}");
+        assert_eq!(target.exists(), code == 0, "{fault:?}: {ended}");
+        if code != 0 {
+            network.run(args, Plan::GOOD).expect_success();
+        }
+        assert_eq!(fs::read(target).unwrap(), content, "{fault:?}");
+        fs::remove_file(target).unwrap();
+    }
+}
+
+#[test]
+fn a_download_survives_a_network_that_stops_moving() {
+    let content = Moments::new().bytes(LENGTH);
+    let network = Network::new(&content);
+    let (target, url) = (network.dir.path().join("copy"), network.proxy.url("/source"));
+    let args = ["get", "--continue", "--quiet", "-o", "copy", &url];
+    stop_moving(&network, Way::Down, &target, &content, &args);
+}
+
+#[test]
+fn an_upload_survives_a_network_that_stops_moving() {
+    let content = Moments::new().bytes(LENGTH);
+    let network = Network::new(b"");
+    fs::write(network.dir.path().join("source"), &content).unwrap();
+    let (target, url) = (network.server.root().join("copy"), network.proxy.url("/copy"));
+    let args = ["put", "--quiet", "source", &url];
+    stop_moving(&network, Way::Up, &target, &content, &args);
 }

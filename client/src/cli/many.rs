@@ -87,7 +87,9 @@ impl Account {
         jobs: usize,
         work: impl Fn(&Task, &Progress) -> Result<Outcome, Report> + Sync,
     ) {
-        let total = tasks.iter().map(|task| task.size).sum();
+        // Sizes are what a server says.
+        let add = |sum: u64, task: &Task| Some(sum.saturating_add(task.size?));
+        let total = tasks.iter().try_fold(0, add);
         let (voice, board) = (self.voice, Board::new(total, self.voice));
         let (next, hopeless) = (AtomicUsize::new(0), AtomicBool::new(false));
         let outcomes: Mutex<Vec<(usize, Outcome)>> = Mutex::default();
@@ -134,7 +136,8 @@ impl Account {
     pub(crate) fn finish(self, direction: &str, url: &Url) -> Result<Exit, Report> {
         let count = |name: &str| self.entries.iter().filter(|it| it.2.name() == name).count();
         let (done, failed) = (count("done"), count("failed") + count("not-tried"));
-        let bytes: u64 = self.entries.iter().map(|it| moved(&it.2)).sum();
+        let moved = self.entries.iter().map(|it| moved(&it.2));
+        let bytes = moved.fold(0, u64::saturating_add);
         let elapsed = self.began.elapsed();
         if !self.voice.quiet {
             let more = ["unchanged", "skipped"].map(|name| (count(name), name));
@@ -267,6 +270,16 @@ mod tests {
             assert_eq!(names, ["done", "failed", "done", "failed", "done"]);
             assert_eq!(exit, Exit::Digest);
         }
+    }
+
+    #[test]
+    fn sizes_that_cannot_be_are_no_trouble() {
+        let mut tasks = tasks(3);
+        tasks.iter_mut().for_each(|task| task.size = Some(u64::MAX));
+        let mut account = Account::new(SILENT);
+        account.work(&tasks, 2, |_, _| Ok(Outcome::Done(u64::MAX)));
+        let url = Url::parse("https://h/").unwrap();
+        assert_eq!(account.finish("get", &url).unwrap(), Exit::Done);
     }
 
     #[test]

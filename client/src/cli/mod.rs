@@ -9,6 +9,7 @@
 
 mod cert;
 mod delete;
+mod digest_fields;
 mod exchange;
 mod fips;
 mod get;

@@ -85,17 +85,6 @@ impl Retries {
         }
     }
 
-    /// As [`again`](Self::again), for a request that is not idempotent: only after a failure that
-    /// proves that the server has not acted on it.
-    // For uploads that are not idempotent.
-    #[allow(dead_code)]
-    pub(crate) fn again_if_unprocessed(&mut self, failure: Report) -> Result<(), Report> {
-        match is_unprocessed(&failure) {
-            true => self.wait(failure),
-            false => Err(self.give_up(failure)),
-        }
-    }
-
     /// Something went forward: the next wait is a short one again. The number of attempts that are left
     /// stays the same, or a server that sends a byte each time would keep the client for ever.
     pub(crate) fn went_forward(&mut self) {
@@ -169,14 +158,6 @@ pub(crate) fn is_transient(failure: &Report) -> bool {
         }
         _ => false,
     }
-}
-
-/// Whether a failure proves that the server has not acted on the request: there was no connection, or
-/// the server says that it has not read the request (408) or refuses to act on it now (429).
-#[allow(dead_code)] // As above.
-fn is_unprocessed(failure: &Report) -> bool {
-    matches!(failure.kind(), "not-connected" | "name-not-resolved")
-        || matches!(status(failure), Some(408 | 429))
 }
 
 fn status(failure: &Report) -> Option<u64> {
@@ -291,17 +272,6 @@ mod tests {
         let of = |exit| is_transient(&Report::new(exit, "any", "any"));
         let passing: Vec<Exit> = Exit::ALL.into_iter().filter(|exit| of(*exit)).collect();
         assert_eq!(passing, [Exit::Resolve, Exit::Connect, Exit::Deadline, Exit::Truncated]);
-    }
-
-    #[test]
-    fn what_may_have_been_done_is_not_done_twice() {
-        let refused = Report::new(Exit::Connect, "not-connected", "refused");
-        retries(1).again_if_unprocessed(refused).unwrap();
-        retries(1).again_if_unprocessed(answered(429)).unwrap();
-        let late = Report::new(Exit::Deadline, "deadline", "late");
-        for failure in [lost(), late, answered(502), answered(503)] {
-            retries(1).again_if_unprocessed(failure).unwrap_err();
-        }
     }
 
     #[test]

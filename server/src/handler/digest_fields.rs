@@ -1,4 +1,5 @@
-//! The digests that a request to write declares (RFC 9530), and the answer when they lie.
+//! The fields of digests (RFC 9530): those that a request to write declares, the answer when they lie, and who
+//! wants to know one.
 
 use super::problem::{self, Problem, Refused};
 use crate::http::Rejection;
@@ -52,7 +53,7 @@ pub(super) fn check(
     }
 }
 
-/// Whether the client wants to know the digest of what it has written.
+/// Whether the client wants to know the digest of what it gets, or has written.
 pub(super) fn wants_digest(headers: &HeaderMap) -> bool {
     joined(headers, &WANT_REPR_DIGEST).is_some_and(is_wanted)
 }

@@ -114,9 +114,9 @@ impl Digests {
             && index.append(&identity, &digest).is_break()
         {
             // Too long by now. What is known is what is worth keeping.
-            let known = lock(&self.known);
-            let known: Vec<_> = known.digests.iter().map(|(id, it)| (*id, it.digest)).collect();
-            index.replace(&known);
+            let all = lock(&self.known).all();
+            // Without the lock: those who only look must not wait for the disk.
+            index.replace(&all);
         }
     }
 
@@ -188,6 +188,10 @@ impl Digests {
 }
 
 impl Known {
+    fn all(&self) -> Vec<(Identity, Sha256)> {
+        self.digests.iter().map(|(identity, entry)| (*identity, entry.digest)).collect()
+    }
+
     /// Whether it was not known before.
     fn insert(&mut self, identity: Identity, digest: Sha256) -> bool {
         if self.digests.len() >= MOST && !self.digests.contains_key(&identity) {

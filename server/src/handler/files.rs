@@ -10,6 +10,7 @@ use super::accept::prefers_json;
 use super::beneath::{Folder, FoundFile, Resolved, Root};
 use super::cache::Cache;
 use super::collection::MKCOL;
+use super::digest_fields::wants_digest;
 use super::digests::Digests;
 use super::encoding::Accepted;
 use super::names::{Room, Walk};
@@ -99,8 +100,7 @@ impl FileHandler {
     /// The bounds of uploads.
     #[must_use]
     pub fn upload_limits(mut self, limits: UploadLimits) -> Self {
-        let (root, digests) = (Arc::clone(&self.root), Arc::clone(&self.digests));
-        self.uploads = Arc::new(Uploads::new(root, digests, limits));
+        self.uploads = Arc::new(self.uploads_with(limits));
         self
     }
 
@@ -129,7 +129,13 @@ impl FileHandler {
     #[must_use]
     pub fn digests_in(mut self, directory: impl Into<PathBuf>) -> Self {
         self.digests = Arc::new(Digests::kept_in(directory.into()));
+        // What is uploaded is learned there, too.
+        self.uploads = Arc::new(self.uploads_with(self.uploads.limits().clone()));
         self
+    }
+
+    fn uploads_with(&self, limits: UploadLimits) -> Uploads {
+        Uploads::new(Arc::clone(&self.root), Arc::clone(&self.digests), limits)
     }
 
     fn read(&self, request: &Request<'_>) -> Result<Response, Rejection> {
@@ -201,7 +207,7 @@ impl FileHandler {
             }
         };
         let response = representation.respond(request.method(), headers)?;
-        Ok(match repr_digest::is_asked(headers) {
+        Ok(match wants_digest(headers) {
             true => repr_digest::add(&self.digests, request.method(), &representation, response),
             false => response,
         })
@@ -300,7 +306,7 @@ impl Handler for FileHandler {
             return None;
         }
         let mut result = kept.representation().respond(request.method(), headers);
-        if repr_digest::is_asked(headers)
+        if wants_digest(headers)
             && let Ok(response) = result
         {
             result = Ok(repr_digest::add_known(&self.digests, kept.representation(), response)?);

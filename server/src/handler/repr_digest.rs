@@ -7,31 +7,14 @@
 //! Who does not ask does not get it, even if it is known: the same request has the same answer whatever was asked
 //! before, and most clients have no use for it.
 
+use super::digest_fields::REPR_DIGEST;
 use super::digests::{Digests, SMALL};
 use super::representation::Representation;
 use crate::message::{Body, Response};
-use ::http::header::{HeaderName, HeaderValue};
-use ::http::{HeaderMap, Method, StatusCode};
-use sealpair_common::digest::{Sha256, is_wanted};
+use ::http::header::HeaderValue;
+use ::http::{Method, StatusCode};
+use sealpair_common::digest::Sha256;
 use std::sync::Arc;
-
-const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
-const WANT_REPR_DIGEST: HeaderName = HeaderName::from_static("want-repr-digest");
-
-/// Whether a request asks for the digest.
-pub(super) fn is_asked(headers: &HeaderMap) -> bool {
-    let mut lines = headers.get_all(WANT_REPR_DIGEST).iter();
-    match (lines.next(), lines.next()) {
-        (None, _) => false,
-        (Some(field), None) => is_wanted(field),
-        // Several lines are one list (RFC 9110 section 5.3).
-        _ => {
-            let lines: Vec<_> =
-                headers.get_all(WANT_REPR_DIGEST).iter().map(HeaderValue::as_bytes).collect();
-            is_wanted(lines.join(&b", "[..]))
-        }
-    }
-}
 
 /// Adds the digest to a response that brings the representation or a part of it, or would.
 ///

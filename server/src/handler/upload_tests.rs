@@ -346,6 +346,28 @@ fn what_somebody_changes_as_soon_as_it_has_its_name_is_not_taken_for_the_upload(
 }
 
 #[test]
+fn of_two_servers_that_are_to_make_one_new_file_one_does() {
+    let (_tree, root, one) = tree();
+    // They share no lock, as two processes do not.
+    let other = FileHandler::open(&root).unwrap().writable(true);
+    let start = std::sync::Barrier::new(2);
+    for round in 0..50 {
+        let put = |handler: &FileHandler| {
+            start.wait();
+            let (path, lines) = (format!("/{round}"), "If-None-Match: *\r\n");
+            send(handler, "PUT", &path, lines, &mut b"x".as_slice(), Some(1)).status().as_u16()
+        };
+        let mut answers = std::thread::scope(|scope| {
+            let first = scope.spawn(|| put(&one));
+            [put(&other), first.join().unwrap()]
+        });
+        answers.sort_unstable();
+        assert_eq!(answers, [201, 412], "{round}");
+    }
+    nothing_left(&root);
+}
+
+#[test]
 fn other_names_of_a_replaced_file_keep_the_old_content() {
     let (_tree, root, handler) = tree();
     fs::hard_link(root.join("old"), root.join("other")).unwrap();

@@ -1,5 +1,5 @@
-//! A network that fails: a proxy between a client and a server that cuts, resets, stalls, repeats or damages
-//! a connection at a given byte.
+//! A network that fails: a proxy between a client and a server that cuts, resets, delays, stalls, repeats or
+//! damages a connection at a given byte.
 //!
 //! It moves the bytes of TCP, so it counts those of TLS: a cut falls into handshakes, heads and content alike,
 //! whatever the two ends think they are doing.
@@ -10,6 +10,10 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// How long a connection pauses: longer than any of TCP's own delays.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Which way bytes go.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -27,6 +31,8 @@ pub enum Fault {
     Cut,
     /// Both ends see a reset.
     Reset,
+    /// Nothing moves this way for [`PAUSE`]; then everything goes on.
+    Pause,
     /// Nothing moves this way any more.
     Stall,
     /// The last piece comes twice.
@@ -156,7 +162,7 @@ impl Shared {
     }
 
     /// Moves bytes one way until the connection ends or fails.
-    fn pump(&self, way: Way, from: &TcpStream, to: &TcpStream, plan: Plan) {
+    fn pump(&self, way: Way, from: &TcpStream, to: &TcpStream, mut plan: Plan) {
         let mut piece = vec![0; plan.piece];
         let mut moved = 0;
         loop {
@@ -165,6 +171,11 @@ impl Shared {
             let room = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
             if let (Some((fault, ..)), 0) = (due, left) {
                 match fault {
+                    Fault::Pause => {
+                        thread::sleep(PAUSE);
+                        plan.fault = None;
+                        continue;
+                    }
                     Fault::Cut => {
                         let _ = to.shutdown(Shutdown::Both);
                         let _ = from.shutdown(Shutdown::Both);

@@ -10,13 +10,14 @@
 //! Whatever the server does, the file is right or it does not get its name.
 
 use super::super::Voice;
-use super::super::exchange::{Answer, Requester, WANT_REPR_DIGEST};
+use super::super::digest_fields::{CONTENT_DIGEST, digest_in, want_digest};
+use super::super::exchange::{Answer, Requester};
 use super::super::output::Output;
 use super::super::pace::Pace;
 use super::super::progress::{self, Progress};
 use super::super::retry::Retries;
 use super::super::summary::Summary;
-use super::integrity::{CONTENT_DIGEST, add_from, coding, compare, field, malformed};
+use super::integrity::{add_from, coding, compare, malformed};
 use super::names::name_for;
 use super::receive::in_pieces;
 use super::version::{Verdict, Version, judge};
@@ -308,7 +309,7 @@ impl Download<'_> {
     ) -> Result<Option<Ended>, Report> {
         let summary = Summary::of(&answer);
         let headers = answer.response.headers();
-        let of_content = field(headers, &CONTENT_DIGEST).ok().flatten();
+        let of_content = digest_in(headers, &CONTENT_DIGEST).ok().flatten();
         let mut content = match of_content {
             None => None,
             Some(expected) => Some((Hasher::new().map_err(hash_failed)?, expected)),
@@ -462,11 +463,6 @@ impl Download<'_> {
             progress::say(format_args!("sealpair: {}: {text}\n", Escaped(self.url.as_str())));
         }
     }
-}
-
-/// Asks for the digest of the whole (RFC 9530 section 4).
-pub(super) fn want_digest() -> (HeaderName, HeaderValue) {
-    (WANT_REPR_DIGEST, HeaderValue::from_static("sha-256=10"))
 }
 
 fn cannot_go_on(why: &str, have: u64) -> Report {

@@ -10,13 +10,14 @@
 //! This thread meanwhile hashes what is there from the beginning without a gap: it reads back from the
 //! page cache what the others have just written, which costs a copy but no pass after the last byte.
 
+use super::super::digest_fields::{CONTENT_DIGEST, digest_in, want_digest};
 use super::super::exchange::Answer;
 use super::super::output::{Output, failed};
 use super::super::progress::Progress;
 use super::super::retry::{Retries, is_transient};
 use super::super::summary::Summary;
-use super::download::{Download, Downloader, Ended, hash_failed, unexpected, want_digest};
-use super::integrity::{CONTENT_DIGEST, add_from, compare, field};
+use super::download::{Download, Downloader, Ended, hash_failed, unexpected};
+use super::integrity::{add_from, compare};
 use super::names::name_for;
 use super::plan::{FIRST, Plan, Range, Ranges};
 use super::receive::in_pieces;
@@ -381,7 +382,7 @@ impl Crew<'_> {
 
     /// Writes the content of an answer from `at` on.
     fn pour(&self, answer: Answer, at: &mut u64, end: u64) -> Result<(), Fault> {
-        let expected = field(answer.response.headers(), &CONTENT_DIGEST).ok().flatten();
+        let expected = digest_in(answer.response.headers(), &CONTENT_DIGEST).ok().flatten();
         let mut content = match expected {
             None => None,
             Some(expected) => Some((Hasher::new().map_err(hash_failed)?, expected)),

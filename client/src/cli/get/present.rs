@@ -4,7 +4,8 @@
 //! asked with HEAD, and proved by its digest where the user or the server knows one; otherwise a file
 //! of the same length with the time of the server's is believed, as `wget -N` and rsync do.
 
-use super::super::exchange::{Requester, WANT_REPR_DIGEST};
+use super::super::digest_fields::want_digest;
+use super::super::exchange::Requester;
 use super::super::summary::Summary;
 use super::download::Wishes;
 use super::integrity::add_from;
@@ -15,7 +16,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
-use ureq::http::{HeaderValue, Method, StatusCode};
+use ureq::http::{Method, StatusCode};
 use url::Url;
 
 /// What is said of a file that is there as the server has it. `None` where it is not, or where that
@@ -30,8 +31,7 @@ pub(super) fn present(
     if fs::symlink_metadata(part_path(path)).is_ok() {
         return None;
     }
-    let want = (WANT_REPR_DIGEST, HeaderValue::from_static("sha-256=10"));
-    let answer = requester.fetch(&Method::HEAD, url, &[want]).ok()?;
+    let answer = requester.fetch(&Method::HEAD, url, &[want_digest()]).ok()?;
     if answer.status() != StatusCode::OK {
         return None;
     }

@@ -13,14 +13,16 @@ use super::super::Voice;
 use super::super::exchange::{Requester, body_error};
 use super::super::many::{Account, Outcome, Task};
 use super::super::output::Output;
+use super::super::progress::Progress;
 use super::super::retry::Retries;
+use super::part::PART;
 use super::{Downloader, GetArgs, Wishes};
 use percent_encoding::percent_decode_str;
 use sealpair_common::escape::escaped;
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
 use serde::Deserialize;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::{self, FileType};
 use std::io::{self, Read};
@@ -96,7 +98,7 @@ pub(super) fn run(args: &GetArgs, voice: Voice) -> Result<Exit, Report> {
     };
     let pace = args.transfer.pace();
     let downloader = Downloader { requester: &requester, pace: &pace, wishes: &wishes, voice };
-    account.work(&tasks, args.jobs.into(), |task, progress| {
+    let work = |task: &Task, progress: &Progress| {
         if !may_be_written(&task.file)? {
             return Err(in_the_way(&task.file));
         }
@@ -110,8 +112,32 @@ pub(super) fn run(args: &GetArgs, voice: Voice) -> Result<Exit, Report> {
         let retries = args.transfer.retries(voice);
         let done = downloader.download(&task.url, output, retries, progress)?;
         Ok(Outcome::Done(done.bytes))
-    });
+    };
+    // While a file comes, its beginning has the name `FILE.part`. One that is called so at the server
+    // comes when that name is free again.
+    for tasks in in_turns(tasks) {
+        account.work(&tasks, args.jobs.into(), work);
+    }
     account.finish("get", &url)
+}
+
+/// Files that may be downloaded at the same time, and those that have to wait for these.
+fn in_turns(tasks: Vec<Task>) -> Vec<Vec<Task>> {
+    let mut turns: BTreeMap<usize, Vec<Task>> = BTreeMap::new();
+    for task in tasks {
+        turns.entry(parts_in(&task.file)).or_default().push(task);
+    }
+    turns.into_values().collect()
+}
+
+/// How often a name ends in `.part`.
+fn parts_in(path: &Path) -> usize {
+    let mut name = path.as_os_str().as_bytes();
+    let mut count = 0;
+    while let Some(rest) = name.strip_suffix(PART.as_bytes()) {
+        (name, count) = (rest, count + 1);
+    }
+    count
 }
 
 struct Walk<'w> {

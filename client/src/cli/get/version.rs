@@ -3,14 +3,12 @@
 //! Bytes of two answers may be put together only when a strong validator proves that both are of one
 //! version (RFC 9110 sections 8.8 and 14.5). Everything that is not proved is a reason to start again.
 
+use super::super::digest_fields::{REPR_DIGEST, digest_in};
 use sealpair_common::digest::Sha256;
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, SystemTime};
 use ureq::http::header::{CONTENT_RANGE, DATE, ETAG, LAST_MODIFIED};
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-
-/// RFC 9530 section 3.
-pub(crate) const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 
 /// By how much `Date` must exceed `Last-Modified` for the latter to be strong: the 60 s of RFC 7232
 /// section 2.2.2. RFC 9110 section 8.8.2.2 asks for one second at least, and for more where the two
@@ -185,7 +183,7 @@ impl ContentRange {
 /// The SHA-256 that an answer says the whole has. A field that cannot be read is taken for none (RFC
 /// 9651 section 4.2 leaves that or refusing the message).
 fn digest(headers: &HeaderMap) -> Option<Sha256> {
-    super::integrity::field(headers, &REPR_DIGEST).ok().flatten()
+    digest_in(headers, &REPR_DIGEST).ok().flatten()
 }
 
 /// A field that is there once, and is text.

@@ -1,5 +1,6 @@
 //! The header fields of resumable uploads (draft-ietf-httpbis-resumable-upload, interop version 8).
 
+use super::super::digest_fields::joined;
 use sfv::{BareItem, Dictionary, Item, ListEntry, Parser};
 use ureq::http::header::ACCEPT;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue};
@@ -8,8 +9,6 @@ pub(super) const UPLOAD_COMPLETE: HeaderName = HeaderName::from_static("upload-c
 pub(super) const UPLOAD_LENGTH: HeaderName = HeaderName::from_static("upload-length");
 pub(super) const UPLOAD_LIMIT: HeaderName = HeaderName::from_static("upload-limit");
 pub(super) const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
-pub(super) const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
-pub(super) const WANT_REPR_DIGEST: HeaderName = HeaderName::from_static("want-repr-digest");
 const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 
 /// What is appended to an upload.
@@ -17,11 +16,6 @@ pub(super) const PARTIAL_UPLOAD: &str = "application/partial-upload";
 
 pub(super) const NOT_YET: HeaderValue = HeaderValue::from_static("?0");
 pub(super) const COMPLETE: HeaderValue = HeaderValue::from_static("?1");
-
-/// SHA-256 and nothing else (RFC 9530 section 4).
-pub(super) fn want_digest() -> (HeaderName, HeaderValue) {
-    (WANT_REPR_DIGEST, HeaderValue::from_static("sha-256=1"))
-}
 
 /// Problems are asked for in the form that says which they are (RFC 9457).
 pub(super) fn accept_problems() -> (HeaderName, HeaderValue) {
@@ -112,12 +106,6 @@ fn integer(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
 fn item(headers: &HeaderMap, name: &HeaderName) -> Option<BareItem> {
     let item: Item = Parser::new(&joined(headers, name)?).parse().ok()?;
     Some(item.bare_item)
-}
-
-/// The value of a field, its lines joined as RFC 9110 section 5.2 has it.
-pub(super) fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
-    let lines: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
-    (!lines.is_empty()).then(|| lines.join(&b", "[..]))
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! The whole content in one PUT: what every server understands.
 
+use super::super::digest_fields::{REPR_DIGEST, digest_in, want_digest};
 use super::super::exchange::Answer;
 use super::super::progress::{Progress, Watched};
 use super::super::retry::Retries;
-use super::fields::{self, REPR_DIGEST, want_digest};
 use super::source::{self, FileSource};
 use super::transfer::{ASK_FIRST, Done, Transfers, check_digest};
 use sealpair_common::digest::Sha256;
@@ -134,8 +134,7 @@ impl Transfers<'_> {
     pub(super) fn stored(&self, url: &Url, sent: &Sha256) -> Result<Option<Answer>, Report> {
         let place = [want_digest()];
         let answer = self.requester.submit(&Method::HEAD, url, &place, SendBody::none())?;
-        let digest = fields::joined(answer.response.headers(), &REPR_DIGEST)
-            .and_then(|field| Sha256::in_field(field).ok().flatten());
+        let digest = digest_in(answer.response.headers(), &REPR_DIGEST).ok().flatten();
         Ok((answer.status().is_success() && digest.as_ref() == Some(sent)).then_some(answer))
     }
 }

@@ -1,6 +1,7 @@
 //! One upload, by the way that the server offers and the source allows.
 
 use super::super::Voice;
+use super::super::digest_fields::{REPR_DIGEST, digest_in};
 use super::super::exchange::{Answer, Requester};
 use super::super::pace::Pace;
 use super::super::progress::Progress;
@@ -151,11 +152,8 @@ fn is_unanswered(report: &Report) -> bool {
 
 /// Fails if the server says that it has something else than was sent.
 pub(super) fn check_digest(headers: &HeaderMap, sent: &Sha256, url: &Url) -> Result<(), Report> {
-    let Some(field) = fields::joined(headers, &fields::REPR_DIGEST) else {
-        return Ok(());
-    };
     // What cannot be read proves nothing, in either direction.
-    match Sha256::in_field(field) {
+    match digest_in(headers, &REPR_DIGEST) {
         Ok(Some(stored)) if stored != *sent => Err(mismatch(url)
             .detail("sent", sent.to_string())
             .detail("received", stored.to_string())),
@@ -165,7 +163,7 @@ pub(super) fn check_digest(headers: &HeaderMap, sent: &Sha256, url: &Url) -> Res
 
 /// Content changed on its way.
 pub(super) fn mismatch(url: &Url) -> Report {
-    Report::new(Exit::Digest, "digest", format!("{url} did not receive what was sent"))
+    Report::new(Exit::Digest, "digest-mismatch", format!("{url} did not receive what was sent"))
         .explain("the SHA-256 digests differ")
         .remedy("try again; if it happens again, something in between changes content")
         .detail("url", url.as_str())

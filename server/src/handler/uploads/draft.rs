@@ -205,7 +205,7 @@ pub(super) fn append(
     }
     check_length(uploads, &said, whole.or(end))?;
     if let Some(length) = length {
-        upload.set_length(uploads, length)?;
+        upload.set_length(uploads, length).map_err(|refused| refused_state(refused, &upload))?;
     }
     take(uploads, &mut upload, &said, &declared, request)
 }
@@ -283,9 +283,12 @@ fn take(
     match upload.complete(uploads, declared) {
         Ok((placed, digest)) => Ok(state(stored(&placed, wanted.then_some(digest)), upload)),
         Err(refused) => {
-            // Transmitted whole, whatever became of it.
-            let refused = refused.with(UPLOAD_OFFSET, upload.offset);
-            Err(refused.with(UPLOAD_COMPLETE, "?1"))
+            // What fails on this side can be completed later. Everything else is over: it was transmitted
+            // whole, whatever became of it.
+            let response = refused.into_response();
+            let is_over = !response.status().is_server_error();
+            let response = with(response, UPLOAD_OFFSET, upload.offset);
+            Err(with(response, UPLOAD_COMPLETE, if is_over { "?1" } else { "?0" }).into())
         }
     }
 }

@@ -75,6 +75,10 @@ impl Uploads {
         Self { root, digests, names, limits, registry }
     }
 
+    pub(super) fn limits(&self) -> &UploadLimits {
+        &self.limits
+    }
+
     /// By which names are changed one after the other.
     pub(super) fn names(&self) -> &Names {
         &self.names

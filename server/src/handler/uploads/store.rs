@@ -112,19 +112,27 @@ impl Upload {
     /// How much there is, is noted then: after a loss of power, the length of a file may be of more
     /// than its content. Where even that has no room, it has to be believed.
     pub(super) fn sync(&mut self, uploads: &Uploads) -> Result<(), Refused> {
-        let Some(file) = &self.data else { return Ok(()) };
-        if let Err(errno) = fdatasync(file) {
-            // The kernel may have dropped what it could not write, and tells so only once.
-            log::error!("an upload is given up: its data could not be brought to the disk");
-            self.discard(uploads);
-            return Err(failure::writing("bring an upload to the disk", &errno.into()).into());
+        if self.data.is_none() {
+            return Ok(());
         }
+        self.flush(uploads)?;
         if self.record.note_durable(self.offset)
             && let Err(error) = self.record.write(&self.folder, self.token)
         {
             log::warn!("could not note how far an upload is: {error}");
         }
         Ok(())
+    }
+
+    /// Brings the data to the disk, and nothing else.
+    fn flush(&self, uploads: &Uploads) -> Result<(), Refused> {
+        let Some(file) = &self.data else { return Ok(()) };
+        fdatasync(file).map_err(|errno| {
+            // The kernel may have dropped what it could not write, and tells so only once.
+            log::error!("an upload is given up: its data could not be brought to the disk");
+            self.discard(uploads);
+            failure::writing("bring an upload to the disk", &errno.into()).into()
+        })
     }
 
     /// Goes back to what is certain, if the machine was started anew since. Whether all is there that was
@@ -194,6 +202,8 @@ impl Upload {
             self.discard(uploads);
             return Err(mismatch);
         }
+        // Not only when it takes its name: what fails there is tried again.
+        self.flush(uploads)?;
         self.record.length = Some(self.offset);
         self.record.placed = true;
         self.record.write(&self.folder, self.token).map_err(failed)?;

@@ -287,6 +287,38 @@ fn quotas_bound_number_and_space() {
 }
 
 #[test]
+fn a_length_that_is_told_late_counts_before_anything_is_reserved_for_it() {
+    let (_tree, root, _) = tree();
+    let limits = UploadLimits { max_space: 10, ..UploadLimits::default() };
+    let handler = handler(&root).upload_limits(limits);
+    let url = begin(&handler, "/a", "");
+    let late = |length: u64| {
+        let lines = format!("Upload-Length: {length}");
+        append_with(&handler, &url, 0, false, &lines, "").status().as_u16()
+    };
+    assert_eq!(late(11), 507);
+    assert_eq!(offset(&handler, &url), (0, false));
+    assert_eq!(late(10), 204);
+    let other = ask(&handler, "PUT", "/b", "Upload-Complete: ?0\nUpload-Length: 1", "");
+    assert_eq!(other.status(), 507);
+}
+
+#[test]
+fn the_digest_of_an_upload_goes_to_the_index() {
+    let (_tree, root, _) = tree();
+    let state = tempfile::tempdir().unwrap();
+    // In whatever order it is set up.
+    let early = handler(&root).digests_in(state.path()).upload_limits(UploadLimits::default());
+    let late = handler(&root).upload_limits(UploadLimits::default()).digests_in(state.path());
+    for (handler, lines) in [(early, 1), (late, 2)] {
+        let url = begin(&handler, "/new", "");
+        assert!(append(&handler, &url, 0, true, "content").status().is_success());
+        let index = fs::read_to_string(state.path().join("digests")).unwrap_or_default();
+        assert_eq!(index.lines().filter(|line| !line.starts_with('#')).count(), lines, "{index}");
+    }
+}
+
+#[test]
 fn a_digest_that_lies_stores_nothing() {
     let (_tree, root, handler) = tree();
     let put = |lines: &str| ask(&handler, "PUT", "/old", lines, "new");
