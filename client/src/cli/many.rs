@@ -87,7 +87,8 @@ impl Account {
         jobs: usize,
         work: impl Fn(&Task, &Progress) -> Result<Outcome, Report> + Sync,
     ) {
-        let total = tasks.iter().map(|task| task.size).sum();
+        // A server may say any size.
+        let total = tasks.iter().try_fold(0_u64, |sum, task| Some(sum.saturating_add(task.size?)));
         let (voice, board) = (self.voice, Board::new(total, self.voice));
         let (next, hopeless) = (AtomicUsize::new(0), AtomicBool::new(false));
         let outcomes: Mutex<Vec<(usize, Outcome)>> = Mutex::default();
