@@ -106,7 +106,12 @@ fn put_one(
     let source = Source::open(file)?;
     let voice = transfers.voice;
     let progress = Progress::new(source.length(), voice, false);
-    let done = transfers.put(source, &url, &progress, args.transfer.retries(voice));
+    let done = transfers.put(
+        source,
+        &url,
+        &progress,
+        args.transfer.retries(voice).until(transfers.requester.deadline()),
+    );
     drop(progress);
     let done = done?;
     done.summary.say(voice, done.bytes, Some(file))?;
@@ -123,11 +128,14 @@ fn put_many(args: &PutArgs, transfers: &Transfers<'_>, url: &Url) -> Result<Exit
     let choice = Choice { recursive: args.recursive, hidden: args.hidden };
     let plan = Plan::of(&args.files, url, choice, &mut account)?;
     for folder in &plan.folders {
-        transfers.make_folder(folder, args.transfer.retries(voice))?;
+        transfers.make_folder(
+            folder,
+            args.transfer.retries(voice).until(transfers.requester.deadline()),
+        )?;
     }
     account.work(&plan.files, args.jobs.into(), |task, progress| {
         let source = Source::open(&task.file)?;
-        let retries = args.transfer.retries(voice);
+        let retries = args.transfer.retries(voice).until(transfers.requester.deadline());
         let done = transfers.put(source, &task.url, progress, retries)?;
         Ok(Outcome::Done(done.bytes))
     });
