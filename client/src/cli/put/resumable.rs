@@ -196,7 +196,9 @@ impl<'t> Upload<'t> {
             return Err(self.broken("it does not say where the upload is"));
         };
         let Some(place) = same_origin(self.target, location) else {
-            return Err(self.broken("the upload would be at another server, which must not get it"));
+            return Err(
+                self.broken("the upload would be at another server, or where the file is to be")
+            );
         };
         self.limits.update(headers);
         if let Some(record) = &mut self.record {
