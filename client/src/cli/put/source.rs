@@ -55,7 +55,9 @@ impl Source {
                     "it is a directory; put -r uploads one",
                 ));
             }
-            if !metadata.is_file() {
+            // Files of /proc have no length, but content.
+            let endless = metadata.is_file() && metadata.len() == 0;
+            if !metadata.is_file() || (endless && file.read_at(&mut [0], 0)? > 0) {
                 return Ok(Self::Stream(Box::new(file), path.to_owned()));
             }
             let identity = Identity::of(&metadata);
