@@ -14,6 +14,8 @@ use super::super::exchange::{Requester, body_error};
 use super::super::many::{Account, Outcome, Task};
 use super::super::output::Output;
 use super::super::retry::Retries;
+use super::names::STATES;
+use super::part::state_path;
 use super::{Downloader, GetArgs, Wishes};
 use percent_encoding::percent_decode_str;
 use sealpair_common::escape::escaped;
@@ -40,8 +42,6 @@ const DEEPEST: usize = 64;
 const MOST: usize = 1_000_000;
 /// NAME_MAX of Linux's file systems.
 const LONGEST_NAME: usize = 255;
-/// How names end that say of what a partial download is.
-const STATE: &[u8] = b".part.json";
 
 #[derive(Deserialize)]
 struct Listing {
@@ -77,7 +77,7 @@ pub(super) fn run(args: &GetArgs, voice: Voice) -> Result<Exit, Report> {
     let mut account = Account::new(voice);
     let mut walk = Walk {
         requester: &requester,
-        retries: &|| args.transfer.retries(voice),
+        retries: &|| args.transfer.retries(voice).until(requester.deadline()),
         hidden: args.hidden,
         account: &mut account,
         tasks: Vec::new(),
@@ -87,6 +87,7 @@ pub(super) fn run(args: &GetArgs, voice: Voice) -> Result<Exit, Report> {
     fs::create_dir_all(&to).map_err(|error| local(&to, &error))?;
     walk.folder(&url, &to, 0)?;
     let tasks = walk.tasks;
+    let names: HashSet<&Path> = tasks.iter().map(|task| task.file.as_path()).collect();
 
     let wishes = Wishes {
         max_size: args.max_size,
@@ -99,6 +100,11 @@ pub(super) fn run(args: &GetArgs, voice: Voice) -> Result<Exit, Report> {
     account.work(&tasks, args.jobs.into(), |task, progress| {
         if !may_be_written(&task.file)? {
             return Err(in_the_way(&task.file));
+        }
+        if let Some(whole) = whole_of(&task.file)
+            && ((args.resume && names.contains(&*whole)) || kind(&state_path(&whole))?.is_some())
+        {
+            return Err(partial(&task.file, &whole));
         }
         if args.resume && is_same(task) {
             return Ok(Outcome::Unchanged);
@@ -249,7 +255,8 @@ fn checked(entry: &Entry, folder: bool) -> Result<Vec<u8>, &'static str> {
         return Err("a name has a slash or a control character");
     }
     // From a state that a server has made up, a download of another's file would go on.
-    if name.ends_with(STATE) {
+    let lower = name.to_ascii_lowercase();
+    if STATES.iter().any(|end| lower.ends_with(end)) {
         return Err("a name is that of the state of an interrupted download");
     }
     if name.len() > LONGEST_NAME {
@@ -297,6 +304,25 @@ fn is_same(task: &Task) -> bool {
     metadata.is_file()
         && Some(metadata.len()) == task.size
         && task.modified.is_some_and(|time| time.as_second() == metadata.mtime())
+}
+
+/// The file that a name would be of the beginning of, while that is downloaded.
+fn whole_of(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.as_bytes();
+    let (whole, end) = name.split_at_checked(name.len().checked_sub(b".part".len())?)?;
+    end.eq_ignore_ascii_case(b".part").then(|| path.with_file_name(OsStr::from_bytes(whole)))
+}
+
+fn partial(path: &Path, whole: &Path) -> Report {
+    let (name, whole) = (path.display().to_string(), whole.display());
+    Report::new(
+        Exit::LocalIo,
+        "in-the-way",
+        format!("{name} would be taken for another file's beginning"),
+    )
+    .explain(format!("it has the name of what is kept of {whole} while that is downloaded"))
+    .remedy("download it alone, under another name")
+    .detail("file", name)
 }
 
 fn in_the_way(path: &Path) -> Report {
