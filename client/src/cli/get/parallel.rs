@@ -20,7 +20,7 @@ use super::integrity::{CONTENT_DIGEST, add_from, compare, field};
 use super::names::name_for;
 use super::plan::{FIRST, Plan, Range, Ranges};
 use super::receive::in_pieces;
-use super::version::{Verdict, Version, judge};
+use super::version::{Verdict, Version, judge_answer};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 use sealpair_common::digest::Hasher;
@@ -94,6 +94,7 @@ impl Download<'_> {
             && let (Some(length), Some(condition)) = (version.length, version.validator())
         {
             let (version, there) = (version.clone(), Ranges::new(&there, length));
+            self.refuse_too_much(length)?;
             self.resumed_from = there.sum();
             return self.fetch_ranges(&version, &condition, there, None, retries);
         }
@@ -108,8 +109,8 @@ impl Download<'_> {
             return self.take_whole(answer, retries);
         }
         let headers = answer.response.headers();
-        let mut version = Version::of(headers, None);
-        let verdict = judge(answer.status(), headers, 0, Some(FIRST - 1), &version);
+        let mut version = Version::in_answer(&answer, None);
+        let verdict = judge_answer(&answer, 0, Some(FIRST - 1), &version);
         let (Verdict::Part { end, length: Some(length) }, Some(condition)) =
             (verdict, version.validator())
         else {
@@ -220,8 +221,15 @@ impl Download<'_> {
         self.have = length;
         self.hasher = hasher;
         if summary.is_none() {
-            // Everything was there: only the answer is missing to speak of.
+            // Everything was there: only the answer is missing to speak of, and to say that it is still
+            // what the server has.
             let answer = self.shared.requester.fetch(&Method::HEAD, self.url, &[])?.success()?;
+            let now = Version::in_answer(&answer, answer.length());
+            if (&now.etag, &now.place) != (&version.etag, &version.place) {
+                let why = "the server has another version now";
+                self.begin_again(why)?;
+                return self.one_will_do(why);
+            }
             summary = Some(Summary::of(&answer));
         }
         Ok(summary.map(|mut summary| {
@@ -366,8 +374,7 @@ impl Crew<'_> {
         let range = range.map_err(|_| Fault::Changed("it cannot be asked for a range"))?;
         let fields = [want_digest(), (RANGE, range), (IF_RANGE, self.condition.clone())];
         let answer = self.downloader.requester.fetch(&Method::GET, self.url, &fields)?;
-        let headers = answer.response.headers();
-        match judge(answer.status(), headers, *at, Some(end - 1), self.version) {
+        match judge_answer(&answer, *at, Some(end - 1), self.version) {
             Verdict::Part { end, .. } => self.pour(answer, at, end),
             Verdict::Whole => Err(Fault::Changed("the server has another version now")),
             Verdict::Unusable(why) => Err(Fault::Changed(why)),
