@@ -269,3 +269,34 @@ fn a_file_that_does_not_tell_its_length_is_sent_all_the_same() {
     fs::File::open("/proc/version").unwrap().read_to_string(&mut version).unwrap();
     assert_eq!(String::from_utf8_lossy(&server.asked()[0].content), version);
 }
+
+#[test]
+fn a_success_before_the_content_was_taken_is_none() {
+    let fixture = Fixture::new();
+    fs::write(fixture.file("big"), vec![b'x'; 1_500_000]).unwrap();
+    let server = fixture.server(|_, head| {
+        let answered = match head.starts_with("OPTIONS") {
+            true => answer("405 Method Not Allowed", "", b""),
+            false => answer("201 Created", "", b""),
+        };
+        Some((answered, Ending::Close))
+    });
+    fixture.run(&["put", "big", &server.url("/x")]).run().expect_code(23);
+    fixture.run(&["put", "-", &server.url("/x")]).input("content").run().expect_code(23);
+}
+
+#[test]
+fn a_folder_that_could_not_be_made_is_a_failure() {
+    let fixture = Fixture::new();
+    fs::create_dir_all(fixture.file("folder/empty")).unwrap();
+    let refused = || Act::Answer("403 Forbidden");
+    for (first, second, code) in [
+        (Act::Answer("201 Created"), refused(), 20),
+        (refused(), refused(), 20),
+        // There already.
+        (Act::Answer("405 Method Not Allowed"), Act::Answer("405 Method Not Allowed"), 0),
+    ] {
+        let server = Script::run(&fixture.pki.server(), [first, second]);
+        fixture.run(&["put", "-r", "folder", &server.url("/")]).run().expect_code(code);
+    }
+}

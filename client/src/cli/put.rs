@@ -17,7 +17,7 @@ mod tree;
 
 use super::Voice;
 use super::exchange::{HttpArgs, Requester};
-use super::many::{Account, JOBS, Outcome, jobs};
+use super::many::{Account, JOBS, Outcome, Task, jobs};
 use super::progress::Progress;
 use super::transfer_args::TransferArgs;
 use super::url_arg::UrlArg;
@@ -128,10 +128,15 @@ fn put_many(args: &PutArgs, transfers: &Transfers<'_>, url: &Url) -> Result<Exit
     let choice = Choice { recursive: args.recursive, hidden: args.hidden };
     let plan = Plan::of(&args.files, url, choice, &mut account)?;
     for folder in &plan.folders {
-        transfers.make_folder(
-            folder,
-            args.transfer.retries(voice).until(transfers.requester.deadline()),
-        )?;
+        let retries = args.transfer.retries(voice).until(transfers.requester.deadline());
+        let refused = transfers.make_folder(folder, retries)?;
+        // Where files are to go there, they will tell.
+        let is_below = |task: &Task| task.url.as_str().starts_with(folder.as_str());
+        if let Some(report) = refused
+            && !plan.files.iter().any(is_below)
+        {
+            account.note(folder.path(), Some(folder), Outcome::Failed(report));
+        }
     }
     account.work(&plan.files, args.jobs.into(), |task, progress| {
         let source = Source::open(&task.file)?;
