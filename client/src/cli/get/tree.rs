@@ -22,6 +22,7 @@ use sealpair_common::escape::escaped;
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
 use serde::Deserialize;
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::{self, FileType};
@@ -34,7 +35,7 @@ use ureq::http::{HeaderValue, Method};
 use url::Url;
 
 const SCHEMA: &str = "sealpair.listing/1";
-/// A listing of 100,000 files has about 20 MB.
+/// Of all listings together; one of 100,000 files has about 20 MB.
 const LONGEST_LISTING: u64 = 256 << 20;
 /// Folders in folders. Links at the server may lead in circles.
 const DEEPEST: usize = 64;
@@ -82,6 +83,7 @@ pub(super) fn run(args: &GetArgs, voice: Voice) -> Result<Exit, Report> {
         account: &mut account,
         tasks: Vec::new(),
         seen: 0,
+        room: Cell::new(LONGEST_LISTING),
     };
     // What the user named may be a link; what is below it may not.
     fs::create_dir_all(&to).map_err(|error| local(&to, &error))?;
@@ -128,6 +130,8 @@ struct Walk<'w> {
     tasks: Vec<Task>,
     /// Entries of all listings so far.
     seen: usize,
+    /// How long the listings that follow may be: all on the way to a folder are in memory at once.
+    room: Cell<u64>,
 }
 
 impl Walk<'_> {
@@ -216,11 +220,12 @@ impl Walk<'_> {
         }
         let mut bytes = Vec::new();
         let mut body = answer.response.into_body();
-        let mut reader = body.as_reader().take(LONGEST_LISTING + 1);
-        reader.read_to_end(&mut bytes).map_err(body_error)?;
-        if bytes.len() as u64 > LONGEST_LISTING {
-            return Err(hostile(url, "the listing is too long"));
-        }
+        let room = self.room.get();
+        body.as_reader().take(room + 1).read_to_end(&mut bytes).map_err(body_error)?;
+        let Some(room) = room.checked_sub(bytes.len() as u64) else {
+            return Err(hostile(url, "the listings are too long"));
+        };
+        self.room.set(room);
         let listing: Listing = serde_json::from_slice(&bytes)
             .map_err(|error| no_listing(url, &format!("it cannot be read: {error}")))?;
         match listing.schema == SCHEMA {
