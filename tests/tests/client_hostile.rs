@@ -300,3 +300,31 @@ fn a_folder_that_could_not_be_made_is_a_failure() {
         fixture.run(&["put", "-r", "folder", &server.url("/")]).run().expect_code(code);
     }
 }
+
+#[test]
+fn where_an_upload_is_and_who_asks_is_told_to_nobody() {
+    let fixture = Fixture::new();
+    fs::write(fixture.file("big"), vec![b'x'; 1_500_000]).unwrap();
+    let created = Act::Answer("201 Created\r\nLocation: /u/secret");
+    let moved = Act::Answer("307 Temporary Redirect\r\nLocation: https://elsewhere/u/secret");
+    let server = Script::run(&fixture.pki.server(), [OFFERED, created, moved]);
+    let put = fixture.run(&["--json", "-v", "put", "big", &server.url("/big")]);
+    let put = put.args(["-H", "Authorization: Bearer token"]).env("RUST_LOG", "trace");
+    let ended = put.run().expect_code(22);
+    assert_eq!(server.asked()[2].field("authorization"), "Bearer token");
+    assert!(ended.stderr.contains("DEBUG sealpair_client"), "{ended}");
+    for text in [ended.stderr.clone(), ended.json().to_string()] {
+        assert!(!text.contains("secret") && !text.contains("token"), "{text}");
+    }
+}
+
+#[test]
+fn a_name_from_a_url_leads_through_no_link() {
+    let fixture = Fixture::new();
+    let server = fixture.server(|_, _| None);
+    std::os::unix::fs::symlink("elsewhere", fixture.file("f")).unwrap();
+    for more in [&[][..], &["--continue"]] {
+        fixture.run(&["get", "-O", &server.url("/f")]).args(more).run().expect_code(4);
+        assert!(!fixture.file("elsewhere").exists());
+    }
+}
