@@ -21,10 +21,12 @@ use percent_encoding::percent_decode_str;
 use sealpair_common::escape::escaped;
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
-use serde::Deserialize;
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs::{self, FileType};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -47,6 +49,7 @@ const LONGEST_NAME: usize = 255;
 #[derive(Deserialize)]
 struct Listing {
     schema: String,
+    #[serde(deserialize_with = "bounded")]
     entries: Vec<Entry>,
 }
 
@@ -56,6 +59,30 @@ struct Entry {
     r#type: String,
     size: Option<u64>,
     modified: Option<String>,
+}
+
+/// Entries up to [`MOST`]: in memory they are several times as long as in a listing.
+fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Entry>, D::Error> {
+    struct Bounded;
+    impl<'de> Visitor<'de> for Bounded {
+        type Value = Vec<Entry>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "up to {MOST} entries")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Vec<Entry>, A::Error> {
+            let mut entries = Vec::new();
+            while let Some(entry) = from.next_element()? {
+                if entries.len() == MOST {
+                    return Err(A::Error::invalid_length(MOST + 1, &self));
+                }
+                entries.push(entry);
+            }
+            Ok(entries)
+        }
+    }
+    deserializer.deserialize_seq(Bounded)
 }
 
 /// Downloads the folder that the URL names.
@@ -408,6 +435,18 @@ mod tests {
         }
         assert_eq!(name(&"a".repeat(256), "file"), None);
         assert_eq!(name("a", "link"), None);
+    }
+
+    #[test]
+    fn a_listing_has_no_more_entries_than_are_used() {
+        let listing = |count: usize| {
+            let entries = vec!["{\"href\":\"\",\"type\":\"\"}"; count].join(",");
+            let text = format!("{{\"schema\":\"\",\"entries\":[{entries}]}}");
+            serde_json::from_str::<Listing>(&text)
+        };
+        assert_eq!(listing(3).unwrap().entries.len(), 3);
+        let error = listing(MOST + 1).err().unwrap().to_string();
+        assert!(error.contains("up to 1000000 entries"), "{error}");
     }
 
     #[test]
