@@ -3,8 +3,9 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use rustix::process::Signal;
 use sealpair_tests::peers::{Act, Ending, Script, read_head};
-use sealpair_tests::{Ended, Pki, Run, ScriptedServer};
+use sealpair_tests::{Ended, Pki, Run, ScriptedServer, settles};
 use std::fs;
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -327,4 +328,25 @@ fn a_name_from_a_url_leads_through_no_link() {
         fixture.run(&["get", "-O", &server.url("/f")]).args(more).run().expect_code(4);
         assert!(!fixture.file("elsewhere").exists());
     }
+}
+
+#[test]
+fn what_came_slowly_over_several_connections_is_kept_too() {
+    const MIB: usize = 1 << 20;
+    let fixture = Fixture::new();
+    let server = fixture.server(|_, _| {
+        let range = format!("Content-Range: bytes 0-{}/{}\r\n{V1}", 4 * MIB - 1, 4 * MIB);
+        let mut first = answer("206 Partial Content", &range, &vec![0; 4 * MIB]);
+        first.truncate(first.len() - 3 * MIB);
+        Some((first, Ending::Hold))
+    });
+    let get = fixture.run(&["get", &server.url("/f"), "-o", "f", "-c", "--parallel", "2"]).start();
+    let noted = || {
+        let state = fs::read_to_string(fixture.file("f.part.json")).unwrap_or_default();
+        let state: serde_json::Value = serde_json::from_str(&state).unwrap_or_default();
+        state["ranges"][0][1].as_u64().unwrap_or_default()
+    };
+    settles("what came is noted", || noted() > 900_000);
+    get.signal(Signal::INT);
+    get.wait().expect_code(130);
 }

@@ -32,12 +32,16 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 use ureq::http::header::{IF_RANGE, RANGE};
 use ureq::http::{HeaderValue, Method, StatusCode};
 use url::Url;
 
 /// How much must have come before the state says so: what a kill may cost.
 const CHECKPOINT: u64 = 64 << 20;
+
+/// After this time the state is written for less, too: what comes slowly is dear.
+const CHECKPOINT_TIME: Duration = Duration::from_secs(2);
 
 /// What the connections share.
 struct Crew<'a> {
@@ -242,6 +246,7 @@ impl Download<'_> {
     fn follow(&mut self, crew: &Crew<'_>, mut hasher: Option<&mut Hasher>) -> Result<(), Report> {
         let mut noted = crew.board().there.sum();
         let mut result = Ok(());
+        let mut since = Instant::now();
         loop {
             let hashed = hasher.as_ref().map(|hasher| hasher.length());
             let nothing_new = |board: &mut Board| {
@@ -249,13 +254,21 @@ impl Download<'_> {
                     && hashed.is_none_or(|hashed| board.there.prefix() <= hashed)
                     && board.there.sum().saturating_sub(noted) < CHECKPOINT
             };
-            let board = crew.changed.wait_while(crew.board(), nothing_new);
-            let board = board.unwrap_or_else(PoisonError::into_inner);
+            let left = CHECKPOINT_TIME.saturating_sub(since.elapsed());
+            let board = crew.changed.wait_timeout_while(crew.board(), left, nothing_new);
+            let (board, _) = board.unwrap_or_else(PoisonError::into_inner);
             let there = board.there.clone();
             let working = board.working;
             drop(board);
+            let due = match since.elapsed() >= CHECKPOINT_TIME {
+                true => {
+                    since = Instant::now();
+                    1
+                }
+                false => CHECKPOINT,
+            };
             if result.is_ok() {
-                result = self.keep_up(crew, &there, &mut noted, hasher.as_deref_mut());
+                result = self.keep_up(crew, &there, (&mut noted, due), hasher.as_deref_mut());
             }
             if let Err(failure) = &result {
                 // The file is the same for all: nobody needs to go on.
@@ -274,10 +287,10 @@ impl Download<'_> {
         &mut self,
         crew: &Crew<'_>,
         there: &Ranges,
-        noted: &mut u64,
+        (noted, due): (&mut u64, u64),
         hasher: Option<&mut Hasher>,
     ) -> Result<(), Report> {
-        if there.sum().saturating_sub(*noted) >= CHECKPOINT {
+        if there.sum().saturating_sub(*noted) >= due {
             *noted = there.sum();
             if let Output::Partial(partial) = &mut self.output {
                 partial.note_ranges(crew.version, there.as_slice())?;
