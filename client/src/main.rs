@@ -11,7 +11,10 @@ use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error"))
+        // At the levels beyond, ureq logs whole requests: credentials, and places of uploads.
+        .filter_module("ureq", log::LevelFilter::Info)
+        .init();
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return misunderstood(&error),

@@ -214,6 +214,8 @@ impl TlsTransport {
     /// stumbles over those that have header fields, which RFC 9110 section 15.2 allows, and over any
     /// before the 100.
     fn await_continue(&mut self, timeout: &NextTimeout) -> Result<bool, Error> {
+        // For all of them together: there may be no end to interim responses.
+        self.stream.set_reading(patience(timeout)?);
         loop {
             match interim(self.buffers.input()) {
                 Interim::Unclear => {}
@@ -231,7 +233,6 @@ impl TlsTransport {
                     continue;
                 }
             }
-            self.stream.set_reading(patience(timeout)?);
             match self.receive() {
                 Ok(0) => return Ok(false),
                 Ok(_) => {}

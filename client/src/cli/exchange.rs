@@ -157,9 +157,15 @@ impl<'a> Requester<'a> {
             UploadRequest::Create(target) => target,
             UploadRequest::Existing { place, .. } => place,
         };
-        let response = self.run(&self.named, method, place, &fields, body)?;
+        let mut response = self.run(&self.named, method, place, &fields, body)?;
         if self.voice.verbose {
             show_head(&response, Some(&LOCATION));
+        }
+        if matches!(to, UploadRequest::Existing { .. })
+            && let Some(location) = response.headers_mut().get_mut(LOCATION)
+        {
+            // Nobody follows it, and errors would tell it.
+            *location = HeaderValue::from_static("(not shown)");
         }
         let (method, url) = (method.clone(), (*target).clone());
         Ok(Answer { method, url, redirects: Vec::new(), response, began, conditional: false })

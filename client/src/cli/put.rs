@@ -17,7 +17,7 @@ mod tree;
 
 use super::Voice;
 use super::exchange::{HttpArgs, Requester};
-use super::many::{Account, JOBS, Outcome, jobs};
+use super::many::{Account, JOBS, Outcome, Task, jobs};
 use super::progress::Progress;
 use super::transfer_args::TransferArgs;
 use super::url_arg::UrlArg;
@@ -115,7 +115,12 @@ fn put_one(
     let source = Source::open(file)?;
     let voice = transfers.voice;
     let progress = Progress::new(source.length(), voice, false);
-    let done = transfers.put(source, &url, &progress, args.transfer.retries(voice));
+    let done = transfers.put(
+        source,
+        &url,
+        &progress,
+        args.transfer.retries(voice).until(transfers.requester.deadline()),
+    );
     drop(progress);
     let done = done?;
     done.summary.say(voice, done.bytes, Some(file))?;
@@ -137,11 +142,19 @@ fn put_many(
     let choice = Choice { recursive: args.recursive, hidden: args.hidden };
     let plan = Plan::of(files, url, choice, &mut account)?;
     for folder in &plan.folders {
-        transfers.make_folder(folder, args.transfer.retries(voice))?;
+        let retries = args.transfer.retries(voice).until(transfers.requester.deadline());
+        let refused = transfers.make_folder(folder, retries)?;
+        // Where files are to go there, they will tell.
+        let is_below = |task: &Task| task.url.as_str().starts_with(folder.as_str());
+        if let Some(report) = refused
+            && !plan.files.iter().any(is_below)
+        {
+            account.note(folder.path(), Some(folder), Outcome::Failed(report));
+        }
     }
     account.work(&plan.files, args.jobs.into(), |task, progress| {
         let source = Source::open(&task.file)?;
-        let retries = args.transfer.retries(voice);
+        let retries = args.transfer.retries(voice).until(transfers.requester.deadline());
         let done = transfers.put(source, &task.url, progress, retries)?;
         Ok(Outcome::Done(done.bytes))
     });

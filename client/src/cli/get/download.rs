@@ -20,7 +20,7 @@ use super::super::summary::Summary;
 use super::integrity::{add_from, coding, compare, malformed};
 use super::names::name_for;
 use super::receive::in_pieces;
-use super::version::{Verdict, Version, judge};
+use super::version::{Verdict, Version, judge_answer};
 use sealpair_common::digest::{Hasher, Sha256};
 use sealpair_common::escape::Escaped;
 use sealpair_common::exit::Exit;
@@ -161,7 +161,7 @@ impl Download<'_> {
         let range = HeaderValue::from_str(&format!("bytes={first}-")).map_err(|_| unexpected())?;
         let answer = self.ask(&[(RANGE, range), (IF_RANGE, condition)])?;
         let version = self.version.clone().unwrap_or_default();
-        match judge(answer.status(), answer.response.headers(), first, None, &version) {
+        match judge_answer(&answer, first, None, &version) {
             Verdict::Part { end, length } => self.take_part(answer, end, length, retries),
             Verdict::Whole => {
                 self.begin_again("the server has another version, or sends no parts")?;
@@ -216,12 +216,12 @@ impl Download<'_> {
     fn is_complete(&self, version: &Version) -> Result<bool, Report> {
         let answer = self.shared.requester.fetch(&Method::HEAD, self.url, &[])?;
         let length = answer.length();
-        let now = Version::of(answer.response.headers(), length);
+        let now = Version::in_answer(&answer, length);
         // A date says when, not what: of two versions in one second, both would have it.
         Ok(answer.status().is_success()
             && length == Some(self.have)
             && now.etag.is_some()
-            && now.etag == version.etag)
+            && (&now.etag, &now.place) == (&version.etag, &version.place))
     }
 
     /// Throws away what there is. What has been handed on already cannot be thrown away.
@@ -255,7 +255,7 @@ impl Download<'_> {
             return Err(strange("it sent a part although the whole was asked for"));
         }
         let length = headers.contains_key(CONTENT_LENGTH).then(|| answer.length()).flatten();
-        let mut version = Version::of(headers, length);
+        let mut version = Version::in_answer(&answer, length);
         if asked_for_part {
             // The digest is the whole's, and so is the version.
             version.sha256 = None;
@@ -424,7 +424,7 @@ impl Download<'_> {
             // What the user has is good: nothing is written.
             return Ok(Downloaded { summary, bytes: 0, name: None });
         }
-        match self.check() {
+        match self.refuse_too_much(self.have).and_then(|()| self.check()) {
             Ok(None) => {}
             Ok(Some(digest)) => summary.add("sha256", digest.to_string()),
             Err(failure) => return Err(self.fail(failure)),

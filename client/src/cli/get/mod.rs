@@ -132,7 +132,10 @@ pub(crate) fn run(args: &GetArgs, voice: Voice) -> Result<Exit, Report> {
             {
                 return already_there(summary, path, voice);
             }
-            match named.as_deref().filter(|path| args.remote_name && path.exists()) {
+            match named
+                .as_deref()
+                .filter(|path| args.remote_name && path.symlink_metadata().is_ok())
+            {
                 Some(path) => return Err(exists(path)),
                 None => Output::resume(named.as_deref(), &url, args.parallel > 1)?,
             }

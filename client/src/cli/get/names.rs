@@ -18,6 +18,10 @@ use url::Url;
 /// fit, too.
 const LONGEST: usize = 240;
 
+/// How names end that say of what a partial download is: from one that a server has made up, a download
+/// of another file would go on.
+pub(super) const STATES: [&[u8]; 2] = [b".part.json", b".part.json.new"];
+
 /// The name for what came from this URL with these fields, if either has one to offer.
 pub(crate) fn name_for(url: &Url, headers: &HeaderMap) -> Option<OsString> {
     suggested(headers).and_then(|name| safe(name.as_bytes())).or_else(|| name_in(url))
@@ -51,6 +55,12 @@ fn safe(name: &[u8]) -> Option<OsString> {
     }
     if clean.len() > LONGEST {
         clean = shortened(&clean);
+    }
+    // For file systems that do not tell case, too.
+    let lower = clean.to_ascii_lowercase();
+    for end in STATES.into_iter().filter(|end| lower.ends_with(end)) {
+        let dot = clean.len() - end.len() + b".part".len();
+        clean.get_mut(dot..=dot).unwrap_or_default().fill(b'_');
     }
     Some(OsString::from_vec(clean))
 }
@@ -192,6 +202,9 @@ mod tests {
             ("-rf", "rf"),
             (" . .x ", "x"),
             ("C:\\\\x", "x"),
+            ("x.part.json", "x.part_json"),
+            ("x.Part.JSON", "x.Part_JSON"),
+            ("x.part.json.new", "x.part_json.new"),
         ] {
             assert_eq!(of(&format!("a; filename=\"{suggested}\"")).as_deref(), Some(name));
         }

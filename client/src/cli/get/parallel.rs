@@ -21,7 +21,7 @@ use super::integrity::{add_from, compare};
 use super::names::name_for;
 use super::plan::{FIRST, Plan, Range, Ranges};
 use super::receive::in_pieces;
-use super::version::{Verdict, Version, judge};
+use super::version::{Verdict, Version, judge_answer};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 use sealpair_common::digest::Hasher;
@@ -33,12 +33,16 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 use ureq::http::header::{IF_RANGE, RANGE};
 use ureq::http::{HeaderValue, Method, StatusCode};
 use url::Url;
 
 /// How much must have come before the state says so: what a kill may cost.
 const CHECKPOINT: u64 = 64 << 20;
+
+/// After this time the state is written for less, too: what comes slowly is dear.
+const CHECKPOINT_TIME: Duration = Duration::from_secs(2);
 
 /// What the connections share.
 struct Crew<'a> {
@@ -95,6 +99,7 @@ impl Download<'_> {
             && let (Some(length), Some(condition)) = (version.length, version.validator())
         {
             let (version, there) = (version.clone(), Ranges::new(&there, length));
+            self.refuse_too_much(length)?;
             self.resumed_from = there.sum();
             return self.fetch_ranges(&version, &condition, there, None, retries);
         }
@@ -109,8 +114,8 @@ impl Download<'_> {
             return self.take_whole(answer, retries);
         }
         let headers = answer.response.headers();
-        let mut version = Version::of(headers, None);
-        let verdict = judge(answer.status(), headers, 0, Some(FIRST - 1), &version);
+        let mut version = Version::in_answer(&answer, None);
+        let verdict = judge_answer(&answer, 0, Some(FIRST - 1), &version);
         let (Verdict::Part { end, length: Some(length) }, Some(condition)) =
             (verdict, version.validator())
         else {
@@ -221,8 +226,15 @@ impl Download<'_> {
         self.have = length;
         self.hasher = hasher;
         if summary.is_none() {
-            // Everything was there: only the answer is missing to speak of.
+            // Everything was there: only the answer is missing to speak of, and to say that it is still
+            // what the server has.
             let answer = self.shared.requester.fetch(&Method::HEAD, self.url, &[])?.success()?;
+            let now = Version::in_answer(&answer, answer.length());
+            if (&now.etag, &now.place) != (&version.etag, &version.place) {
+                let why = "the server has another version now";
+                self.begin_again(why)?;
+                return self.one_will_do(why);
+            }
             summary = Some(Summary::of(&answer));
         }
         Ok(summary.map(|mut summary| {
@@ -235,6 +247,7 @@ impl Download<'_> {
     fn follow(&mut self, crew: &Crew<'_>, mut hasher: Option<&mut Hasher>) -> Result<(), Report> {
         let mut noted = crew.board().there.sum();
         let mut result = Ok(());
+        let mut since = Instant::now();
         loop {
             let hashed = hasher.as_ref().map(|hasher| hasher.length());
             let nothing_new = |board: &mut Board| {
@@ -242,13 +255,21 @@ impl Download<'_> {
                     && hashed.is_none_or(|hashed| board.there.prefix() <= hashed)
                     && board.there.sum().saturating_sub(noted) < CHECKPOINT
             };
-            let board = crew.changed.wait_while(crew.board(), nothing_new);
-            let board = board.unwrap_or_else(PoisonError::into_inner);
+            let left = CHECKPOINT_TIME.saturating_sub(since.elapsed());
+            let board = crew.changed.wait_timeout_while(crew.board(), left, nothing_new);
+            let (board, _) = board.unwrap_or_else(PoisonError::into_inner);
             let there = board.there.clone();
             let working = board.working;
             drop(board);
+            let due = match since.elapsed() >= CHECKPOINT_TIME {
+                true => {
+                    since = Instant::now();
+                    1
+                }
+                false => CHECKPOINT,
+            };
             if result.is_ok() {
-                result = self.keep_up(crew, &there, &mut noted, hasher.as_deref_mut());
+                result = self.keep_up(crew, &there, (&mut noted, due), hasher.as_deref_mut());
             }
             if let Err(failure) = &result {
                 // The file is the same for all: nobody needs to go on.
@@ -267,10 +288,10 @@ impl Download<'_> {
         &mut self,
         crew: &Crew<'_>,
         there: &Ranges,
-        noted: &mut u64,
+        (noted, due): (&mut u64, u64),
         hasher: Option<&mut Hasher>,
     ) -> Result<(), Report> {
-        if there.sum().saturating_sub(*noted) >= CHECKPOINT {
+        if there.sum().saturating_sub(*noted) >= due {
             *noted = there.sum();
             if let Output::Partial(partial) = &mut self.output {
                 partial.note_ranges(crew.version, there.as_slice())?;
@@ -367,8 +388,7 @@ impl Crew<'_> {
         let range = range.map_err(|_| Fault::Changed("it cannot be asked for a range"))?;
         let fields = [want_digest(), (RANGE, range), (IF_RANGE, self.condition.clone())];
         let answer = self.downloader.requester.fetch(&Method::GET, self.url, &fields)?;
-        let headers = answer.response.headers();
-        match judge(answer.status(), headers, *at, Some(end - 1), self.version) {
+        match judge_answer(&answer, *at, Some(end - 1), self.version) {
             Verdict::Part { end, .. } => self.pour(answer, at, end),
             Verdict::Whole => Err(Fault::Changed("the server has another version now")),
             Verdict::Unusable(why) => Err(Fault::Changed(why)),

@@ -82,7 +82,7 @@ impl PartialFile {
         parallel: bool,
     ) -> Result<Self, Report> {
         let path = part_path(&target);
-        let state_path = with_suffix(&target, ".part.json");
+        let state_path = state_path(&target);
         let file = lock(&path)?;
         let (url, state, length) = (url.to_string(), None, 0);
         let mut partial =
@@ -156,7 +156,8 @@ impl PartialFile {
     /// strong validator.
     pub(crate) fn note(&mut self, version: &Version) -> Result<(), Report> {
         if version.validator().is_none() {
-            return Ok(());
+            // What an earlier answer has left must not vouch for the bytes of this one.
+            return self.begin_again().map_err(|error| failed(&self.path, &error));
         }
         let state = State {
             schema: SCHEMA.to_owned(),
@@ -323,6 +324,11 @@ fn open_own(path: &Path) -> io::Result<File> {
 /// The name of a file's beginning.
 pub(super) fn part_path(target: &Path) -> PathBuf {
     with_suffix(target, PART)
+}
+
+/// The name of what says of what that is.
+pub(super) fn state_path(target: &Path) -> PathBuf {
+    with_suffix(target, ".part.json")
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

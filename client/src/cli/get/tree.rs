@@ -15,15 +15,19 @@ use super::super::many::{Account, Outcome, Task};
 use super::super::output::Output;
 use super::super::progress::Progress;
 use super::super::retry::Retries;
-use super::part::PART;
+use super::names::STATES;
+use super::part::{PART, state_path};
 use super::{Downloader, GetArgs, Wishes};
 use percent_encoding::percent_decode_str;
 use sealpair_common::escape::escaped;
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
-use serde::Deserialize;
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs::{self, FileType};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -34,7 +38,7 @@ use ureq::http::{HeaderValue, Method};
 use url::Url;
 
 const SCHEMA: &str = "sealpair.listing/1";
-/// A listing of 100,000 files has about 20 MB.
+/// Of all listings together; one of 100,000 files has about 20 MB.
 const LONGEST_LISTING: u64 = 256 << 20;
 /// Folders in folders. Links at the server may lead in circles.
 const DEEPEST: usize = 64;
@@ -42,12 +46,11 @@ const DEEPEST: usize = 64;
 const MOST: usize = 1_000_000;
 /// NAME_MAX of Linux's file systems.
 const LONGEST_NAME: usize = 255;
-/// How names end that say of what a partial download is.
-const STATE: &[u8] = b".part.json";
 
 #[derive(Deserialize)]
 struct Listing {
     schema: String,
+    #[serde(deserialize_with = "bounded")]
     entries: Vec<Entry>,
 }
 
@@ -57,6 +60,30 @@ struct Entry {
     r#type: String,
     size: Option<u64>,
     modified: Option<String>,
+}
+
+/// Entries up to [`MOST`]: in memory they are several times as long as in a listing.
+fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Entry>, D::Error> {
+    struct Bounded;
+    impl<'de> Visitor<'de> for Bounded {
+        type Value = Vec<Entry>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "up to {MOST} entries")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Vec<Entry>, A::Error> {
+            let mut entries = Vec::new();
+            while let Some(entry) = from.next_element()? {
+                if entries.len() == MOST {
+                    return Err(A::Error::invalid_length(MOST + 1, &self));
+                }
+                entries.push(entry);
+            }
+            Ok(entries)
+        }
+    }
+    deserializer.deserialize_seq(Bounded)
 }
 
 /// Downloads the folder that the URL names.
@@ -79,11 +106,12 @@ pub(super) fn run(args: &GetArgs, voice: Voice) -> Result<Exit, Report> {
     let mut account = Account::new(voice);
     let mut walk = Walk {
         requester: &requester,
-        retries: &|| args.transfer.retries(voice),
+        retries: &|| args.transfer.retries(voice).until(requester.deadline()),
         hidden: args.hidden,
         account: &mut account,
         tasks: Vec::new(),
         seen: 0,
+        room: Cell::new(LONGEST_LISTING),
     };
     // What the user named may be a link; what is below it may not.
     fs::create_dir_all(&to).map_err(|error| local(&to, &error))?;
@@ -101,6 +129,11 @@ pub(super) fn run(args: &GetArgs, voice: Voice) -> Result<Exit, Report> {
     let work = |task: &Task, progress: &Progress| {
         if !may_be_written(&task.file)? {
             return Err(in_the_way(&task.file));
+        }
+        if let Some(whole) = whole_of(&task.file)
+            && kind(&state_path(&whole))?.is_some()
+        {
+            return Err(partial(&task.file, &whole));
         }
         if args.resume && is_same(task) {
             return Ok(Outcome::Unchanged);
@@ -148,6 +181,8 @@ struct Walk<'w> {
     tasks: Vec<Task>,
     /// Entries of all listings so far.
     seen: usize,
+    /// How long the listings that follow may be: all on the way to a folder are in memory at once.
+    room: Cell<u64>,
 }
 
 impl Walk<'_> {
@@ -236,11 +271,12 @@ impl Walk<'_> {
         }
         let mut bytes = Vec::new();
         let mut body = answer.response.into_body();
-        let mut reader = body.as_reader().take(LONGEST_LISTING + 1);
-        reader.read_to_end(&mut bytes).map_err(body_error)?;
-        if bytes.len() as u64 > LONGEST_LISTING {
-            return Err(hostile(url, "the listing is too long"));
-        }
+        let room = self.room.get();
+        body.as_reader().take(room + 1).read_to_end(&mut bytes).map_err(body_error)?;
+        let Some(room) = room.checked_sub(bytes.len() as u64) else {
+            return Err(hostile(url, "the listings are too long"));
+        };
+        self.room.set(room);
         let listing: Listing = serde_json::from_slice(&bytes)
             .map_err(|error| no_listing(url, &format!("it cannot be read: {error}")))?;
         match listing.schema == SCHEMA {
@@ -275,7 +311,8 @@ fn checked(entry: &Entry, folder: bool) -> Result<Vec<u8>, &'static str> {
         return Err("a name has a slash or a control character");
     }
     // From a state that a server has made up, a download of another's file would go on.
-    if name.ends_with(STATE) {
+    let lower = name.to_ascii_lowercase();
+    if STATES.iter().any(|end| lower.ends_with(end)) {
         return Err("a name is that of the state of an interrupted download");
     }
     if name.len() > LONGEST_NAME {
@@ -323,6 +360,25 @@ fn is_same(task: &Task) -> bool {
     metadata.is_file()
         && Some(metadata.len()) == task.size
         && task.modified.is_some_and(|time| time.as_second() == metadata.mtime())
+}
+
+/// The file that a name would be of the beginning of, while that is downloaded.
+fn whole_of(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.as_bytes();
+    let (whole, end) = name.split_at_checked(name.len().checked_sub(b".part".len())?)?;
+    end.eq_ignore_ascii_case(b".part").then(|| path.with_file_name(OsStr::from_bytes(whole)))
+}
+
+fn partial(path: &Path, whole: &Path) -> Report {
+    let (name, whole) = (path.display().to_string(), whole.display());
+    Report::new(
+        Exit::LocalIo,
+        "in-the-way",
+        format!("{name} would be taken for another file's beginning"),
+    )
+    .explain(format!("it has the name of what is kept of {whole} while that is downloaded"))
+    .remedy("download it alone, under another name")
+    .detail("file", name)
 }
 
 fn in_the_way(path: &Path) -> Report {
@@ -403,6 +459,18 @@ mod tests {
         }
         assert_eq!(name(&"a".repeat(256), "file"), None);
         assert_eq!(name("a", "link"), None);
+    }
+
+    #[test]
+    fn a_listing_has_no_more_entries_than_are_used() {
+        let listing = |count: usize| {
+            let entries = vec!["{\"href\":\"\",\"type\":\"\"}"; count].join(",");
+            let text = format!("{{\"schema\":\"\",\"entries\":[{entries}]}}");
+            serde_json::from_str::<Listing>(&text)
+        };
+        assert_eq!(listing(3).unwrap().entries.len(), 3);
+        let error = listing(MOST + 1).err().unwrap().to_string();
+        assert!(error.contains("up to 1000000 entries"), "{error}");
     }
 
     #[test]

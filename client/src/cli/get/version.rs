@@ -4,6 +4,7 @@
 //! version (RFC 9110 sections 8.8 and 14.5). Everything that is not proved is a reason to start again.
 
 use super::super::digest_fields::{REPR_DIGEST, digest_in};
+use super::super::exchange::Answer;
 use sealpair_common::digest::Sha256;
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, SystemTime};
@@ -28,6 +29,9 @@ pub(crate) struct Version {
     pub(crate) length: Option<u64>,
     /// The SHA-256 that the server says it has, in hexadecimal digits.
     pub(crate) sha256: Option<String>,
+    /// Where it came from in the end, if a redirect led there.
+    #[serde(default)]
+    pub(crate) place: Option<String>,
 }
 
 impl Version {
@@ -47,7 +51,13 @@ impl Version {
             last_modified,
             length,
             sha256: digest(headers).map(|digest| digest.to_string()),
+            place: None,
         }
+    }
+
+    /// The version that an answer has the whole of, or a part.
+    pub(super) fn in_answer(answer: &Answer, length: Option<u64>) -> Self {
+        Self { place: place(answer), ..Self::of(answer.response.headers(), length) }
     }
 
     /// What `If-Range` can be given, if anything of this is strong enough.
@@ -101,6 +111,35 @@ pub(crate) enum Verdict {
     Other,
 }
 
+/// Judges an answer as [`judge`] does, and by where it came from: another resource may have the same
+/// validator by chance (RFC 9110 section 8.8.1), but not the same digest.
+pub(super) fn judge_answer(
+    answer: &Answer,
+    first: u64,
+    last: Option<u64>,
+    version: &Version,
+) -> Verdict {
+    let headers = answer.response.headers();
+    let same = || {
+        place(answer) == version.place
+            || version.digest().is_some_and(|mine| digest(headers) == Some(mine))
+    };
+    match judge(answer.status(), headers, first, last, version) {
+        Verdict::Part { .. } | Verdict::Beyond { .. } if !same() => {
+            Verdict::Unusable("the server points to another place now")
+        }
+        verdict => verdict,
+    }
+}
+
+/// Where an answer came from, if a redirect led there. What signs a link is another each time, and
+/// nothing that should be stored.
+fn place(answer: &Answer) -> Option<String> {
+    let mut url = answer.url.clone();
+    url.set_query(None);
+    (!answer.redirects.is_empty()).then(|| url.into())
+}
+
 /// Judges the answer to a request for the bytes from `first` on (up to `last`, where that is given), on
 /// the condition that the version is still this.
 pub(crate) fn judge(
@@ -121,7 +160,11 @@ pub(crate) fn judge(
             let length = unsatisfied.as_deref().and_then(|text| text.strip_prefix("bytes */"));
             match length.and_then(number) {
                 None => Verdict::Unusable("it does not say how long the file is"),
-                Some(length) if length != first => Verdict::Unusable("the file has another length"),
+                Some(length)
+                    if length != first || version.length.is_some_and(|mine| mine != length) =>
+                {
+                    Verdict::Unusable("the file has another length")
+                }
                 Some(length) => {
                     let etag = text(headers, &ETAG);
                     match etag.is_some() && etag == version.etag {
@@ -155,7 +198,10 @@ fn part(
         return Err("its part goes beyond the end of the file");
     }
     version.has_part_in(headers)?;
-    Ok((range.last + 1, range.length.or(version.length)))
+    let length = range.length.or(version.length);
+    // It may be any part: nothing would tell that there is more.
+    length.ok_or("it does not say how long the file is")?;
+    Ok((range.last + 1, length))
 }
 
 /// `Content-Range: bytes FIRST-LAST/LENGTH` (RFC 9110 section 14.4).

@@ -48,12 +48,16 @@ impl Transfers<'_> {
             let mut part = file.part(0, length, &self.pace, progress)?;
             let body = SendBody::from_reader(&mut part);
             let answer = self.requester.submit(&Method::PUT, url, &headers, body);
-            bytes += part.sent();
+            let sent = part.sent();
+            bytes += sent;
             if let Some(failure) = part.failure() {
                 return Err(failure);
             }
             // Where it was hashed on its way, it has been read to the end when the server says so.
             let failure = match answer {
+                Ok(answer) if answer.status().is_success() && sent < length => {
+                    return Err(not_taken(url));
+                }
                 Ok(answer) if answer.status().is_success() => {
                     file.check_unchanged()?;
                     if file.hashed() == length {
@@ -91,7 +95,7 @@ impl Transfers<'_> {
         headers.extend(self.condition.field());
         let mut bytes = 0;
         loop {
-            let mut stream = Noting { reader: &mut stream, failed: None };
+            let mut stream = Noting { reader: &mut stream, failed: None, ended: false };
             let mut watched = Watched { reader: &mut stream, progress, bytes: &mut bytes };
             let mut paced = self.pace.read(&mut watched);
             let body = SendBody::from_reader(&mut paced);
@@ -100,6 +104,9 @@ impl Transfers<'_> {
                 return Err(source::unreadable(name, &error));
             }
             let failure = match answer {
+                Ok(answer) if answer.status().is_success() && !stream.ended => {
+                    return Err(not_taken(url));
+                }
                 Ok(answer) if answer.status().is_success() => {
                     return Ok(Done::new(answer, url, began, bytes));
                 }
@@ -139,19 +146,30 @@ impl Transfers<'_> {
     }
 }
 
-/// A reader whose error is kept: what comes back is an error of the transfer.
+/// A success that came instead of "100 Continue", or in the middle.
+fn not_taken(url: &Url) -> Report {
+    Report::new(Exit::Protocol, "http-protocol", "the server broke the HTTP protocol")
+        .explain("it says that it has stored what it has not taken")
+        .remedy("look at what is there now")
+        .detail("url", url.as_str())
+}
+
+/// A reader whose error is kept: what comes back is an error of the transfer. Its end is noted, too.
 struct Noting<R> {
     reader: R,
     failed: Option<io::Error>,
+    ended: bool,
 }
 
 impl<R: Read> Read for Noting<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.reader.read(buf).map_err(|error| {
+        let count = self.reader.read(buf).map_err(|error| {
             let copy = io::Error::other(error.to_string());
             self.failed = Some(error);
             copy
-        })
+        })?;
+        self.ended = count == 0 && !buf.is_empty();
+        Ok(count)
     }
 }
 

@@ -230,12 +230,13 @@ fn read(file: &mut File) -> Option<Content> {
     serde_json::from_slice(&bytes).ok()
 }
 
-/// A URL where the server that was named takes content; another server must not get it.
+/// A URL where the server that was named takes content; another server must not get it. Nor is it the
+/// target: what belongs to an upload that is given up is deleted.
 pub(super) fn same_origin(target: &Url, upload: &str) -> Option<Url> {
     let mut url = target.join(upload).ok()?;
     url.set_fragment(None);
     let no_password = url.username().is_empty() && url.password().is_none();
-    (url.origin() == target.origin() && no_password).then_some(url)
+    (url.origin() == target.origin() && url != *target && no_password).then_some(url)
 }
 
 /// The XDG Base Directory Specification: a relative path is to be ignored.

@@ -194,7 +194,9 @@ impl<'t> Upload<'t> {
             return Err(self.broken("it does not say where the upload is"));
         };
         let Some(place) = same_origin(self.target, location) else {
-            return Err(self.broken("the upload would be at another server, which must not get it"));
+            return Err(
+                self.broken("the upload would be at another server, or where the file is to be")
+            );
         };
         self.limits.update(headers);
         if let Some(record) = &mut self.record {
@@ -322,10 +324,15 @@ impl<'t> Upload<'t> {
         let mut part = self.file.part(from, to, pace, self.progress).map_err(Trouble::Final)?;
         let body = SendBody::from_reader(&mut part);
         let answer = requester.upload(&Method::PATCH, &request, headers, body);
-        self.sent += part.sent();
-        match part.failure() {
-            Some(failure) => Err(Trouble::Final(failure)),
-            None => Ok(answer?),
+        let sent = part.sent();
+        self.sent += sent;
+        if let Some(failure) = part.failure() {
+            return Err(Trouble::Final(failure));
+        }
+        let answer = answer?;
+        match answer.status().is_success() && sent < to - from {
+            true => Err(self.broken("it says that it has what it has not taken")),
+            false => Ok(answer),
         }
     }
 

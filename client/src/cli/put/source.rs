@@ -52,7 +52,9 @@ impl Source {
             if metadata.is_dir() {
                 return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
             }
-            if !metadata.is_file() {
+            // Files of /proc have no length, but content.
+            let endless = metadata.is_file() && metadata.len() == 0;
+            if !metadata.is_file() || (endless && file.read_at(&mut [0], 0)? > 0) {
                 return Ok(Self::Stream(Box::new(file), path.to_owned()));
             }
             let identity = Identity::of(&metadata);

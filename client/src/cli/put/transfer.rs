@@ -18,7 +18,7 @@ use sealpair_common::report::Report;
 use std::sync::OnceLock;
 use std::time::Instant;
 use ureq::SendBody;
-use ureq::http::{HeaderMap, Method};
+use ureq::http::{HeaderMap, Method, StatusCode};
 use url::Url;
 
 /// From this length on the server is asked before the content is sent (curl's threshold): a refusal then
@@ -111,15 +111,21 @@ impl Transfers<'_> {
         Ok(Some(upload))
     }
 
-    /// Makes a folder (RFC 4918 section 9.3), if the server can: one that is there already is as good, and
-    /// one that cannot be made is found out when a file is to go there. Fails only without an answer.
-    pub(super) fn make_folder(&self, url: &Url, mut retries: Retries) -> Result<(), Report> {
+    /// Makes a folder (RFC 4918 section 9.3), if the server can: one that is there already (405) is as good.
+    /// Says what the server has against it. Fails only without an answer.
+    pub(super) fn make_folder(
+        &self,
+        url: &Url,
+        mut retries: Retries,
+    ) -> Result<Option<Report>, Report> {
         let mkcol = Method::from_bytes(b"MKCOL").unwrap_or(Method::OPTIONS);
         loop {
             match self.requester.submit(&mkcol, url, &[], SendBody::none()) {
                 Ok(answer) => {
-                    log::info!("{url} as a folder: {}", answer.status());
-                    return Ok(());
+                    let status = answer.status();
+                    log::info!("{url} as a folder: {status}");
+                    let there = status.is_success() || status == StatusCode::METHOD_NOT_ALLOWED;
+                    return Ok((!there).then(|| self.failed(answer, url)));
                 }
                 Err(report) => retries.again(report)?,
             }
