@@ -276,5 +276,5 @@ fn truncated(cause: &str) -> Report {
     let cause = cause.lines().next().unwrap_or_default();
     Report::new(Exit::Truncated, "truncated", "the content was cut short")
         .explain(cause.to_owned())
-        .remedy("try again; what came was not kept")
+        .remedy("try again; with --continue (get) what came is kept, and only the rest is sent")
 }

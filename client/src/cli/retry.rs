@@ -32,6 +32,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// helps nobody.
 const LONGEST_ASKED: Duration = Duration::from_secs(3600);
 
+/// How much of a transfer is worth an attempt, in bytes: more than what a connection costs by far.
+const WORTH: u64 = 1 << 20;
+
 /// Statuses that say "not now" (curl's list, without 500, which says "broken").
 const TRANSIENT: [u64; 5] = [408, 429, 502, 503, 504];
 
@@ -40,8 +43,12 @@ const TRANSIENT: [u64; 5] = [408, 429, 502, 503, 504];
 pub(crate) struct Retries {
     allowed: u32,
     used: u32,
+    /// Attempts that count against those that are allowed.
+    counted: u32,
     /// Failures since something last went forward.
     row: u32,
+    /// Where the transfer was when its attempts were last given back.
+    mark: u64,
     quiet: bool,
     /// No attempt begins after this.
     deadline: Option<Instant>,
@@ -58,7 +65,9 @@ impl Retries {
         Self {
             allowed,
             used: 0,
+            counted: 0,
             row: 0,
+            mark: 0,
             quiet: voice.quiet,
             deadline: None,
             pause: std::thread::sleep,
@@ -85,10 +94,21 @@ impl Retries {
         }
     }
 
-    /// Something went forward: the next wait is a short one again. The number of attempts that are left
-    /// stays the same, or a server that sends a byte each time would keep the client for ever.
+    /// Something went forward: the next wait is a short one again. The number of attempts that are left stays the
+    /// same, or a server that sends a byte each time would keep the client for ever: see [`reached`](Self::reached).
     pub(crate) fn went_forward(&mut self) {
         self.row = 0;
+    }
+
+    /// The transfer has come so far, in bytes of the whole. Where that is farther than ever by what is worth an
+    /// attempt, all attempts are there again: over a line that breaks every minute, a large file takes many. A
+    /// transfer that begins again has to pass where it was first, so that it cannot go on for ever.
+    pub(crate) fn reached(&mut self, position: u64) {
+        self.went_forward();
+        if position >= self.mark.saturating_add(WORTH) {
+            self.mark = position;
+            self.counted = 0;
+        }
     }
 
     /// How often was waited.
@@ -102,7 +122,7 @@ impl Retries {
     }
 
     fn wait(&mut self, failure: Report) -> Result<(), Report> {
-        if self.used >= self.allowed {
+        if self.counted >= self.allowed {
             return Err(self.give_up(failure));
         }
         let asked = match failure.detail_of("retry_after").and_then(|value| value.as_str()) {
@@ -121,14 +141,15 @@ impl Retries {
         if self.deadline.is_some_and(|deadline| begins.is_none_or(|begins| begins >= deadline)) {
             return Err(self.give_up(failure).remedy("there is no time for another attempt"));
         }
-        self.used += 1;
+        self.used = self.used.saturating_add(1);
+        self.counted += 1;
         self.row = self.row.saturating_add(1);
         if !self.quiet {
             // Up to the first line's end: what failed.
             let text = failure.to_string();
             let what = text.lines().next().unwrap_or_default();
             let seconds = wait.as_secs_f64();
-            let (used, allowed) = (self.used, self.allowed);
+            let (used, allowed) = (self.counted, self.allowed);
             say(format_args!(
                 "sealpair: {}; trying again in {seconds:.1} s ({used} of {allowed})\n",
                 Escaped(what)
@@ -248,6 +269,23 @@ mod tests {
         retries.went_forward();
         retries.again(lost()).unwrap_err();
         assert_eq!(waits(), [1, 2, 1]);
+    }
+
+    #[test]
+    fn attempts_that_bring_the_transfer_farther_than_ever_do_not_count() {
+        let mut retries = retries(2);
+        for attempt in 1..=10 {
+            retries.reached(attempt * WORTH);
+            retries.again(lost()).unwrap();
+        }
+        assert_eq!(retries.used(), 10);
+        // Begun again: where it was before is nothing new.
+        retries.again(lost()).unwrap();
+        retries.reached(10 * WORTH);
+        retries.again(lost()).unwrap_err();
+        // A little at a time is not worth an attempt.
+        retries.reached(10 * WORTH + 1);
+        retries.again(lost()).unwrap_err();
     }
 
     #[test]

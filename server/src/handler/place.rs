@@ -1,8 +1,8 @@
 //! Giving content that is whole the name that a request meant for it.
 //!
 //! ```text
-//! fchmod ─ fsync ─┬─ lock ─ what has the name now? ─ preconditions ─ rename ─ unlock ─┬─ fsync (folder)
-//!                 └─ slow, so before the lock                                         └─ slow, so after
+//! fsync ─┬─ lock ─ what has the name now? ─ preconditions ─ fchmod ─ rename ─ unlock ─┬─ fsync (folder)
+//!        └─ slow, so before the lock                                                  └─ slow, so after
 //! ```
 //!
 //! First the content is brought to the disk, then the name is changed in one step, then the change of
@@ -16,7 +16,10 @@ use super::temporary::sync_folder;
 use super::upload::write_failed;
 use crate::http::Rejection;
 use ::http::{HeaderMap, StatusCode};
-use rustix::fs::{Mode, OFlags, RenameFlags, fchmod, fsync, openat, renameat_with};
+use rustix::fs::{
+    AtFlags, Mode, OFlags, RenameFlags, fchmod, fsync, linkat, openat, renameat, renameat_with,
+    unlinkat,
+};
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
@@ -63,8 +66,8 @@ impl Names {
         name: &OsStr,
         conditions: &HeaderMap,
     ) -> Result<Placed, Rejection> {
-        let expected = mode(current(folder, name)?.as_ref());
-        fchmod(file, expected).map_err(|errno| write_failed(errno.into()))?;
+        // What cannot be replaced is found out before anything is waited for.
+        current(folder, name)?;
         file.set_modified(SystemTime::now() - EARLIER).map_err(write_failed)?;
         fsync(file).map_err(|errno| write_failed(errno.into()))?;
         let content =
@@ -77,20 +80,20 @@ impl Names {
             if precondition::is_conditional(conditions) {
                 precondition::check(conditions, current.as_ref())?;
             }
-            let mode = mode(current.as_ref());
-            if mode != expected {
-                fchmod(file, mode).map_err(|errno| write_failed(errno.into()))?;
-            }
+            // Not before: until it has its name, it is nobody else's to read.
+            fchmod(file, mode(current.as_ref())).map_err(|errno| write_failed(errno.into()))?;
             let must_be_new = precondition::must_be_new(conditions);
-            let flags = match must_be_new {
-                true => RenameFlags::NOREPLACE,
-                false => RenameFlags::empty(),
+            let renamed = match must_be_new {
+                true => rename_new(folder, from, name),
+                false => renameat(folder, from, folder, name),
             };
-            match renameat_with(folder, from, folder, name, flags) {
-                Ok(()) => {}
-                // Somebody else was faster, who is not of this process.
-                Err(Errno::EXIST) if must_be_new => return Err(precondition::FAILED),
-                Err(errno) => return Err(write_failed(errno.into())),
+            if let Err(errno) = renamed {
+                let _ = fchmod(file, Mode::RUSR | Mode::WUSR);
+                return Err(match errno {
+                    // Somebody else was faster, who is not of this process.
+                    Errno::EXIST if must_be_new => precondition::FAILED,
+                    errno => write_failed(errno.into()),
+                });
             }
             current.is_some()
         };
@@ -99,6 +102,20 @@ impl Names {
         let metadata = file.metadata().map_err(write_failed)?;
         let unchanged = content(&metadata) == placed;
         Ok(Placed { metadata, replaced, unchanged })
+    }
+}
+
+/// Gives a file a name that nothing has.
+fn rename_new(folder: &Folder, from: &str, name: &OsStr) -> Result<(), Errno> {
+    match renameat_with(folder, from, folder, name, RenameFlags::NOREPLACE) {
+        // A file system that knows no such renames, such as NFS: a second name is as exclusive.
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            linkat(folder, from, folder, name, AtFlags::empty())?;
+            // Should this fail, the first name is swept as what is left of an upload.
+            let _ = unlinkat(folder, from, AtFlags::empty());
+            Ok(())
+        }
+        renamed => renamed,
     }
 }
 

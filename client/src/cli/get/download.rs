@@ -325,7 +325,7 @@ impl Download<'_> {
             if let Some((hasher, _)) = &mut content {
                 hasher.update(piece).map_err(hash_failed)?;
             }
-            retries.went_forward();
+            retries.reached(self.have);
             Ok(())
         })?;
         if let Some((hasher, expected)) = content {
@@ -365,7 +365,7 @@ impl Download<'_> {
         }
         Err(Report::new(Exit::Expectation, "too-large", "the content is larger than it may be")
             .explain(format!("--max-size is {}", Size(limit)))
-            .remedy("nothing was kept; allow more if that is what you want")
+            .remedy("no file was made of it; allow more if that is what you want")
             .detail("max_size", limit)
             .detail("url", self.url.as_str()))
     }

@@ -46,7 +46,9 @@ pub(super) fn compare(found: Sha256, expected: Sha256, whose: &str) -> Result<()
     }
     Err(Report::new(Exit::Digest, "digest-mismatch", "the content is not what it should be")
         .explain(format!("its SHA-256 is {found}, but {whose} says {expected}"))
-        .remedy("nothing was kept; find out which of the two is right before you try again")
+        .remedy(
+            "it must not be used, and no file was made of it: find out which of the two is right",
+        )
         .detail("sha256", found.to_string())
         .detail("expected", expected.to_string()))
 }

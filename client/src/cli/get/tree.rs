@@ -113,8 +113,6 @@ pub(super) fn run(args: &GetArgs, voice: Voice) -> Result<Exit, Report> {
         seen: 0,
         room: Cell::new(LONGEST_LISTING),
     };
-    // What the user named may be a link; what is below it may not.
-    fs::create_dir_all(&to).map_err(|error| local(&to, &error))?;
     walk.folder(&url, &to, 0)?;
     let tasks = walk.tasks;
 
@@ -200,6 +198,11 @@ impl Walk<'_> {
         self.seen = self.seen.saturating_add(listing.entries.len());
         if self.seen > MOST {
             return Err(hostile(url, &format!("there are more than {MOST} files and folders")));
+        }
+        if depth == 0 {
+            // Not before it is known that there is such a folder. What the user named may be a link; what is below
+            // it may not.
+            fs::create_dir_all(to).map_err(|error| local(to, &error))?;
         }
         let mut names = HashSet::new();
         for entry in listing.entries {

@@ -154,7 +154,7 @@ impl<'t> Upload<'t> {
                 }
                 offset = self.offset;
                 self.surprises = 0;
-                retries.went_forward();
+                retries.reached(offset);
             }
             next = match step {
                 Ok(next) => next,

@@ -30,8 +30,8 @@ use super::problem::Refused;
 use crate::message::{Request, Response};
 use ::http::Method;
 use registry::Registry;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 pub(super) use sweep::Sweeper;
 
 /// How much may be uploaded, and for how long it is kept while it is not complete.
@@ -67,12 +67,14 @@ pub(super) struct Uploads {
     names: Names,
     limits: UploadLimits,
     registry: Registry,
+    /// When it was swept because somebody would have been refused.
+    made_room: Mutex<Option<Instant>>,
 }
 
 impl Uploads {
     pub(super) fn new(root: Arc<Root>, digests: Arc<Digests>, limits: UploadLimits) -> Self {
         let (names, registry) = (Names::default(), Registry::default());
-        Self { root, digests, names, limits, registry }
+        Self { root, digests, names, limits, registry, made_room: Mutex::default() }
     }
 
     pub(super) fn limits(&self) -> &UploadLimits {
@@ -123,5 +125,7 @@ impl Uploads {
     }
 }
 
+#[cfg(test)]
+mod limits_tests;
 #[cfg(test)]
 mod tests;

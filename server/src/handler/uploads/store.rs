@@ -220,8 +220,10 @@ impl Upload {
                 Ok((placed, digest))
             }
             Err(rejection) => {
-                // Full disks and the like pass; that a precondition is false does not.
-                if rejection.status.is_client_error() {
+                // Full disks and folders that may not be written pass; that a precondition is false, or that
+                // something else has the name, does not.
+                let final_ = [StatusCode::CONFLICT, StatusCode::PRECONDITION_FAILED];
+                if final_.contains(&rejection.status) {
                     self.discard(uploads);
                 }
                 Err(rejection.into())
@@ -261,7 +263,11 @@ impl Uploads {
         let token = Token::random().map_err(failed)?;
         let parent = path.parent();
         let space = record.length.unwrap_or(0);
-        let entry = self.registry.admit(token, parent.as_path(), space, &self.limits)?;
+        let admit = || self.registry.admit(token, parent.as_path(), space, &self.limits);
+        let entry = admit().or_else(|_| {
+            self.make_room();
+            admit()
+        })?;
         let stop = Stop::of(connection);
         let held = entry.take_turn(stop.clone()).ok_or(BUSY)?;
         let data = create(&folder, token, &record).and_then(|file| {

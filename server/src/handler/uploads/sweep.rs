@@ -101,6 +101,16 @@ impl Uploads {
         }
     }
 
+    /// Sweeps before somebody is refused for want of room: what has expired must not keep others out until the next
+    /// time. Not more often than each second.
+    pub(super) fn make_room(&self) {
+        let mut last = self.made_room.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.elapsed() >= OFTEN) {
+            self.sweep_known(&|| false);
+            *last = Some(Instant::now());
+        }
+    }
+
     fn sweep_and_tell(&self, path: &Path, below: Option<&mut Vec<PathBuf>>) {
         if let Err(error) = self.sweep(path, below) {
             // It may have been removed meanwhile, or be none of this user's business.

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use tempfile::TempDir;
 
 /// `root/old` with content `old`, and `root/folder/`.
-fn tree() -> (TempDir, PathBuf, FileHandler) {
+pub(super) fn tree() -> (TempDir, PathBuf, FileHandler) {
     let tree = tempfile::tempdir().unwrap();
     let root = tree.path().join("root");
     fs::create_dir_all(root.join("folder")).unwrap();
@@ -20,18 +20,24 @@ fn tree() -> (TempDir, PathBuf, FileHandler) {
     (tree, root, handler)
 }
 
-fn handler(root: &std::path::Path) -> FileHandler {
+pub(super) fn handler(root: &std::path::Path) -> FileHandler {
     FileHandler::open(root).unwrap().writable(true)
 }
 
-fn ask(handler: &FileHandler, method: &str, path: &str, lines: &str, content: &str) -> Response {
+pub(super) fn ask(
+    handler: &FileHandler,
+    method: &str,
+    path: &str,
+    lines: &str,
+    content: &str,
+) -> Response {
     let lines: String = lines.lines().map(|line| format!("{}\r\n", line.trim())).collect();
     send(handler, method, path, &lines, &mut content.as_bytes(), Some(content.len() as u64))
 }
 
 /// Begins an upload; its URL.
 #[track_caller]
-fn begin(handler: &FileHandler, path: &str, lines: &str) -> String {
+pub(super) fn begin(handler: &FileHandler, path: &str, lines: &str) -> String {
     let response = ask(handler, "PUT", path, &format!("Upload-Complete: ?0\n{lines}"), "");
     assert_eq!(response.status(), 201);
     assert_eq!(field(&response, "upload-offset"), "0");
@@ -40,11 +46,17 @@ fn begin(handler: &FileHandler, path: &str, lines: &str) -> String {
     field(&response, "location").to_owned()
 }
 
-fn append(handler: &FileHandler, url: &str, at: u64, complete: bool, content: &str) -> Response {
+pub(super) fn append(
+    handler: &FileHandler,
+    url: &str,
+    at: u64,
+    complete: bool,
+    content: &str,
+) -> Response {
     append_with(handler, url, at, complete, "", content)
 }
 
-fn append_with(
+pub(super) fn append_with(
     handler: &FileHandler,
     url: &str,
     at: u64,
@@ -61,7 +73,7 @@ fn append_with(
 
 /// How far an upload is, and whether it is complete.
 #[track_caller]
-fn offset(handler: &FileHandler, url: &str) -> (u64, bool) {
+pub(super) fn offset(handler: &FileHandler, url: &str) -> (u64, bool) {
     let response = ask(handler, "HEAD", url, "", "");
     assert_eq!(response.status(), 204);
     assert_eq!(field(&response, "cache-control"), "no-store");
@@ -70,7 +82,7 @@ fn offset(handler: &FileHandler, url: &str) -> (u64, bool) {
 }
 
 /// The names below `root` that clients do not see.
-fn hidden(root: &std::path::Path) -> Vec<String> {
+pub(super) fn hidden(root: &std::path::Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -238,69 +250,6 @@ fn content_of_unknown_length_that_is_too_long_ends_the_upload() {
     assert_eq!(response.status(), 400);
     assert_eq!(ask(&handler, "HEAD", &url, "", "").status(), 404);
     assert!(hidden(&root).is_empty());
-}
-
-#[test]
-fn what_is_too_long_for_the_server_is_refused_with_the_limit() {
-    let (_tree, root, _) = tree();
-    let limits = UploadLimits { max_size: 4, ..UploadLimits::default() };
-    let handler = handler(&root).upload_limits(limits);
-    let lines = "Upload-Complete: ?0\nUpload-Length: 5";
-    let response = ask(&handler, "PUT", "/a", lines, "");
-    assert_eq!(response.status(), 413);
-    assert_eq!(field(&response, "upload-limit"), "max-size=4, max-age=86400");
-    let response = ask(&handler, "PUT", "/a", "Upload-Complete: ?0", "abc");
-    let url = field(&response, "location").to_owned();
-    assert_eq!(append(&handler, &url, 3, true, "de").status(), 413);
-    assert_eq!(append(&handler, &url, 3, true, "d").status(), 201);
-}
-
-#[test]
-fn quotas_bound_number_and_space() {
-    let (_tree, root, _) = tree();
-    let limits = UploadLimits { max_uploads: 2, max_space: 10, ..UploadLimits::default() };
-    let handler = handler(&root).upload_limits(limits);
-    let create =
-        |lines: &str| ask(&handler, "PUT", "/a", &format!("Upload-Complete: ?0\n{lines}"), "");
-    assert_eq!(create("Upload-Length: 11").status(), 507);
-    let first = field(&create("Upload-Length: 6"), "location").to_owned();
-    assert_eq!(create("Upload-Length: 5").status(), 507);
-    let second = field(&create(""), "location").to_owned();
-    let response = create("");
-    assert_eq!((response.status().as_u16(), field(&response, "retry-after")), (503, "60"));
-    // What has no length counts as it comes.
-    assert_eq!(append(&handler, &second, 0, false, "abc").status(), 204);
-    assert_eq!(append(&handler, &second, 3, false, "de").status(), 507);
-    assert_eq!(offset(&handler, &second), (3, false));
-    // So does what is declared late: it is reserved at once.
-    assert_eq!(append_with(&handler, &second, 3, false, "Upload-Length: 5", "").status(), 507);
-    let tus =
-        "Tus-Resumable: 1.0.0\nContent-Type: application/offset+octet-stream\nUpload-Offset: 3";
-    let response = ask(&handler, "PATCH", &second, &format!("{tus}\nUpload-Length: 5"), "");
-    assert_eq!(response.status(), 507);
-    assert_eq!(offset(&handler, &second), (3, false));
-    // A complete one counts no longer, nor does one that is cancelled.
-    assert_eq!(append(&handler, &first, 0, true, "abcdef").status(), 201);
-    assert_eq!(append(&handler, &second, 3, false, "defghij").status(), 204);
-    assert_eq!(ask(&handler, "DELETE", &second, "", "").status(), 204);
-    assert_eq!(create("Upload-Length: 10").status(), 201);
-}
-
-#[test]
-fn a_length_that_is_told_late_counts_before_anything_is_reserved_for_it() {
-    let (_tree, root, _) = tree();
-    let limits = UploadLimits { max_space: 10, ..UploadLimits::default() };
-    let handler = handler(&root).upload_limits(limits);
-    let url = begin(&handler, "/a", "");
-    let late = |length: u64| {
-        let lines = format!("Upload-Length: {length}");
-        append_with(&handler, &url, 0, false, &lines, "").status().as_u16()
-    };
-    assert_eq!(late(11), 507);
-    assert_eq!(offset(&handler, &url), (0, false));
-    assert_eq!(late(10), 204);
-    let other = ask(&handler, "PUT", "/b", "Upload-Complete: ?0\nUpload-Length: 1", "");
-    assert_eq!(other.status(), 507);
 }
 
 #[test]
