@@ -87,9 +87,10 @@ pub(super) fn folder_to_write(root: &Root, folder: &Path) -> Result<Folder, Reje
     match root.resolve(folder) {
         Ok(Resolved::Folder(folder)) => Ok(folder),
         // RFC 4918 section 9.7.1: the folder has to be there before the file.
-        Ok(Resolved::File(_)) | Err(PathError::NotFound) => {
-            Err(Rejection::new(StatusCode::CONFLICT, "the folder of this file does not exist"))
-        }
+        Ok(Resolved::File(_)) | Err(PathError::NotFound) => Err(Rejection::new(
+            StatusCode::CONFLICT,
+            "the folder of this file does not exist; make it first (MKCOL)",
+        )),
         Err(error) => Err(write_path_error(error)),
     }
 }

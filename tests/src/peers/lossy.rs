@@ -31,7 +31,7 @@ pub enum Fault {
     Cut,
     /// Both ends see a reset.
     Reset,
-    /// Nothing moves this way for [`PAUSE`]; then everything goes on.
+    /// Nothing moves this way for a moment; then everything goes on.
     Pause,
     /// Nothing moves this way any more.
     Stall,

@@ -11,6 +11,7 @@
 
 mod download;
 mod integrity;
+mod listing;
 mod names;
 mod parallel;
 mod part;
