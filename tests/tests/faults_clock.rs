@@ -76,7 +76,8 @@ fn upload_across(offset: &str) -> (Place, u64) {
     let proxy = LossyProxy::new(server.address(), {
         let failing = Arc::clone(&failing);
         move |_| match failing.load(Ordering::SeqCst) {
-            true => Plan::bad(Fault::Reset, Way::Up, LENGTH as u64 / 2),
+            // In order, so that the server reads what has come.
+            true => Plan::bad(Fault::Cut, Way::Up, LENGTH as u64 / 2),
             false => Plan::GOOD,
         }
     });

@@ -434,6 +434,10 @@ fn a_key_file_that_is_replaced_is_read_again() {
         name_in(&after)
     };
     settles_at("it seals with the new key", seals, |found| *found == name);
+    settles("the file of the key before has been read, too", || {
+        let (version, ticket) = &before[0];
+        come_back(&server, version, ticket).text().contains("Reused, TLS")
+    });
     for (version, ticket) in &before {
         resumes(&server, version, ticket);
     }
@@ -443,6 +447,11 @@ fn a_key_file_that_is_replaced_is_read_again() {
     fs::rename(&last, &current).unwrap();
     let name = name_of(&current);
     settles_at("it seals with the last key", seals, |found| *found == name);
+    // Each file is looked at in its own second.
+    settles("the file of the key before has been read, too", || {
+        let (version, ticket) = &before[0];
+        come_back(&server, version, ticket).text().contains("New, TLS")
+    });
     for (version, ticket) in &before {
         is_new(&server, version, ticket);
     }

@@ -13,7 +13,8 @@ use std::time::Duration;
 /// Serve a directory over HTTPS; a folder's index.html stands for its listing.
 ///
 /// TIME is a number with ms, s, m, h or d (500ms, 30s, 5m, 2h), a number alone counts seconds; SIZE is a
-/// whole number of bytes, or of kB, MB, GB, KiB (k), MiB (M), GiB (G); RATE is a SIZE for each second (1KiB/s).
+/// whole number of bytes, or of kB, MB, GB, KiB (k), MiB (M), GiB (G), such as 10MiB; RATE is a SIZE for
+/// each second (1KiB/s).
 ///
 /// What is logged on standard error is set by RUST_LOG (error, warn, info, debug; default info).
 #[derive(Debug, Args)]

@@ -99,15 +99,6 @@ impl Answer {
     }
 }
 
-impl Answer {
-    /// Done with: what little content there is is read, so that the connection can be used again.
-    pub(crate) fn let_go(mut self) {
-        if self.length().is_some_and(|length| length <= MAX_COMPLAINT) {
-            let _ = complaint(&mut self.response);
-        }
-    }
-}
-
 /// What the server says about an error, as text.
 fn complaint(response: &mut Response<Body>) -> String {
     let mut bytes = Vec::new();

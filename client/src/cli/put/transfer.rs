@@ -124,11 +124,8 @@ impl Transfers<'_> {
                 Ok(answer) => {
                     let status = answer.status();
                     log::info!("{url} as a folder: {status}");
-                    if status.is_success() || status == StatusCode::METHOD_NOT_ALLOWED {
-                        answer.let_go();
-                        return Ok(None);
-                    }
-                    return Ok(Some(self.failed(answer, url)));
+                    let there = status.is_success() || status == StatusCode::METHOD_NOT_ALLOWED;
+                    return Ok((!there).then(|| self.failed(answer, url)));
                 }
                 Err(report) => retries.again(report)?,
             }
@@ -145,10 +142,7 @@ impl Transfers<'_> {
                     return Ok(fields::announces_uploads(headers)
                         .then(|| Limits::of(headers).unwrap_or_default()));
                 }
-                Ok(answer) => {
-                    answer.let_go();
-                    return Ok(None);
-                }
+                Ok(_) => return Ok(None),
                 Err(report) if is_unanswered(&report) => return Ok(None),
                 Err(report) => retries.again(report)?,
             }
