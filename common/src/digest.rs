@@ -33,6 +33,17 @@ impl Sha256 {
         Self(bytes)
     }
 
+    /// The digest of bytes that are in memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`Hasher::new`].
+    pub fn of(bytes: impl AsRef<[u8]>) -> io::Result<Self> {
+        let mut hasher = Hasher::new()?;
+        hasher.update(bytes.as_ref())?;
+        hasher.finish()
+    }
+
     /// The 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

@@ -14,6 +14,7 @@
 //!
 //! The only unsafe code of the workspace is in `ffi`.
 
+pub mod boot;
 pub mod checksum;
 pub mod digest;
 pub mod escape;

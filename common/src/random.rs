@@ -13,6 +13,15 @@ pub fn bytes<const N: usize>() -> io::Result<[u8; N]> {
     Ok(bytes)
 }
 
+/// So many of them, as twice as many hexadecimal digits.
+///
+/// # Errors
+///
+/// As [`bytes`].
+pub fn digits<const N: usize>() -> io::Result<String> {
+    Ok(bytes::<N>()?.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

@@ -5,7 +5,7 @@
 
 use rustix::process::Signal;
 use sealpair_common::digest::Hasher;
-use sealpair_tests::peers::Ending;
+use sealpair_tests::peers::{Ending, answer};
 use sealpair_tests::{Ended, Nginx, Pki, Run, ScriptedServer, settles};
 use std::fs;
 use std::path::PathBuf;
@@ -78,12 +78,6 @@ fn whole(fields: &str, content: &[u8]) -> Vec<u8> {
 fn part(range: &str, etag: &str, content: &[u8]) -> Vec<u8> {
     let fields = format!("Content-Range: {range}\r\n{etag}");
     answer("206 Partial Content", &fields, content)
-}
-
-fn answer(status: &str, fields: &str, content: &[u8]) -> Vec<u8> {
-    let length = content.len();
-    let head = format!("HTTP/1.1 {status}\r\n{fields}Content-Length: {length}\r\n\r\n");
-    [head.as_bytes(), content].concat()
 }
 
 #[test]

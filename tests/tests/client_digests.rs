@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use sealpair_common::digest::{Hasher, Sha256};
-use sealpair_tests::peers::Ending;
+use sealpair_common::digest::Sha256;
+use sealpair_tests::peers::{Ending, answer};
 use sealpair_tests::{Ended, Pki, Run, ScriptedServer};
 use std::fs;
 use std::path::PathBuf;
@@ -13,9 +13,7 @@ const CONTENT: &[u8] = b"0123456789abcdefghij";
 const ETAG: &str = "ETag: \"v1\"\r\n";
 
 fn digest(bytes: &[u8]) -> Sha256 {
-    let mut hasher = Hasher::new().unwrap();
-    hasher.update(bytes).unwrap();
-    hasher.finish().unwrap()
+    Sha256::of(bytes).unwrap()
 }
 
 struct Fixture {
@@ -47,12 +45,6 @@ impl Fixture {
     fn is_empty(&self) -> bool {
         fs::read_dir(self.dir.path()).unwrap().count() == 0
     }
-}
-
-fn answer(status: &str, fields: &str, content: &[u8]) -> Vec<u8> {
-    let length = content.len();
-    let head = format!("HTTP/1.1 {status}\r\n{fields}Content-Length: {length}\r\n\r\n");
-    [head.as_bytes(), content].concat()
 }
 
 #[test]

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use rustix::process::Signal;
-use sealpair_tests::peers::{Act, Ending, Script, read_head};
+use sealpair_tests::peers::{Act, Ending, Script, answer, read_head};
 use sealpair_tests::{Ended, Pki, Run, ScriptedServer, settles};
 use std::fs;
 use std::io::{Read, Write};
@@ -62,12 +62,6 @@ impl Fixture {
         assert_eq!(fs::read(self.file("f")).unwrap(), CONTENT);
         assert!(!self.file("f.part").exists() && !self.file("f.part.json").exists());
     }
-}
-
-fn answer(status: &str, fields: &str, content: &[u8]) -> Vec<u8> {
-    let length = content.len();
-    let head = format!("HTTP/1.1 {status}\r\n{fields}Content-Length: {length}\r\n\r\n");
-    [head.as_bytes(), content].concat()
 }
 
 /// The beginning of an answer, up to so many bytes of its content.

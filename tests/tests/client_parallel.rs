@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use rustix::process::Signal;
-use sealpair_common::digest::{Hasher, Sha256};
+use sealpair_common::digest::Sha256;
 use sealpair_tests::peers::Ending;
 use sealpair_tests::{Ended, Nginx, Pki, Run, ScriptedServer, SealpairServer, settles};
 use std::fs;
@@ -24,9 +24,7 @@ fn content(length: usize, seed: u32) -> Vec<u8> {
 }
 
 fn digest(bytes: &[u8]) -> Sha256 {
-    let mut hasher = Hasher::new().unwrap();
-    hasher.update(bytes).unwrap();
-    hasher.finish().unwrap()
+    Sha256::of(bytes).unwrap()
 }
 
 struct Fixture {

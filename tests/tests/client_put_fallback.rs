@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use sealpair_common::digest::{Hasher, Sha256};
+use sealpair_common::digest::Sha256;
 use sealpair_tests::peers::{Act, Script};
 use sealpair_tests::{Ended, Nginx, Pki, Run, SealpairServer};
 use std::fs;
@@ -36,9 +36,7 @@ impl Fixture {
 }
 
 fn digest(bytes: &[u8]) -> Sha256 {
-    let mut hasher = Hasher::new().unwrap();
-    hasher.update(bytes).unwrap();
-    hasher.finish().unwrap()
+    Sha256::of(bytes).unwrap()
 }
 
 #[test]

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use rustix::process::Signal;
-use sealpair_common::digest::{Hasher, Sha256};
+use sealpair_common::digest::Sha256;
 use sealpair_tests::peers::{Act, Asked, Script};
 use sealpair_tests::{Credentials, Ended, Pki, Run, SealpairServer, settles};
 use std::fs;
@@ -56,9 +56,7 @@ impl Fixture {
     }
 
     fn digest(&self) -> Sha256 {
-        let mut hasher = Hasher::new().unwrap();
-        hasher.update(&self.content).unwrap();
-        hasher.finish().unwrap()
+        Sha256::of(&self.content).unwrap()
     }
 }
 

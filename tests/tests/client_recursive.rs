@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use sealpair_common::digest::{Hasher, Sha256};
+use sealpair_common::digest::Sha256;
 use sealpair_tests::peers::{Ending, ScriptedServer};
 use sealpair_tests::{Ended, Pki, Run, SealpairServer};
 use std::collections::BTreeMap;
@@ -20,9 +20,7 @@ fn sealpair(dir: &Path, ca: &Path, args: &[&str]) -> Ended {
 }
 
 fn digest(bytes: &[u8]) -> Sha256 {
-    let mut hasher = Hasher::new().unwrap();
-    hasher.update(bytes).unwrap();
-    hasher.finish().unwrap()
+    Sha256::of(bytes).unwrap()
 }
 
 /// All files below a folder with the digests of their content, and the folders.

@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use sealpair_tests::peers::Ending;
+use sealpair_tests::peers::{Ending, answer};
 use sealpair_tests::{Ended, Pki, Run, ScriptedServer};
 use std::fs;
 use std::path::PathBuf;
@@ -39,12 +39,6 @@ impl Fixture {
     fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
-}
-
-fn answer(status: &str, fields: &str, content: &[u8]) -> Vec<u8> {
-    let length = content.len();
-    let head = format!("HTTP/1.1 {status}\r\n{fields}Content-Length: {length}\r\n\r\n");
-    [head.as_bytes(), content].concat()
 }
 
 /// The whole, cut off after eight bytes.

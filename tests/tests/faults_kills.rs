@@ -8,7 +8,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use rustix::process::Signal;
-use sealpair_common::digest::{Hasher, Sha256};
+use sealpair_common::digest::Sha256;
 use sealpair_tests::moments::Moments;
 use sealpair_tests::peers::{LossyProxy, Plan, Way};
 use sealpair_tests::{DEADLINE, Run, SealpairServer};
@@ -24,9 +24,7 @@ const KILLS: usize = 50;
 const LENGTH: usize = 12 << 20;
 
 fn sha256(path: &Path) -> Sha256 {
-    let mut hasher = Hasher::new().unwrap();
-    hasher.update(&fs::read(path).unwrap()).unwrap();
-    hasher.finish().unwrap()
+    Sha256::of(fs::read(path).unwrap()).unwrap()
 }
 
 /// Two ends, either of which may be killed.

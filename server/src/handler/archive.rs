@@ -29,7 +29,7 @@ use ::http::{Method, StatusCode};
 use rustix::fs::fstat;
 use sealpair_common::escape::EscapedBytes;
 use std::ffi::OsStr;
-use std::io::{self, Read};
+use std::io::{self, Cursor, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
@@ -76,8 +76,7 @@ pub(super) fn respond(
         },
         above: path.split().map_or(0, |(_, name)| path.as_path().as_os_str().len() - name.len()),
         levels: Vec::new(),
-        piece: Vec::new(),
-        sent: 0,
+        piece: Cursor::default(),
         content: None,
         done: false,
     };
@@ -111,8 +110,7 @@ struct Archive {
     /// The folders on the way there.
     levels: Vec<Level>,
     /// Headers and padding, and how much of them has been read.
-    piece: Vec<u8>,
-    sent: usize,
+    piece: Cursor<Vec<u8>>,
     /// What comes after them.
     content: Option<Content>,
     done: bool,
@@ -159,23 +157,20 @@ impl Read for Archive {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;
         while let Some(room) = buf.get_mut(filled..).filter(|room| !room.is_empty()) {
-            let rest = self.piece.get(self.sent..).unwrap_or_default();
-            if !rest.is_empty() {
-                let count = rest.len().min(room.len());
-                room[..count].copy_from_slice(&rest[..count]);
-                self.sent += count;
+            let count = self.piece.read(room)?;
+            if count > 0 {
                 filled += count;
                 continue;
             }
-            self.piece.clear();
-            self.sent = 0;
+            self.piece.get_mut().clear();
+            self.piece.set_position(0);
             match &mut self.content {
                 Some(content) if content.offset < content.file.length() => {
                     filled += content.read(room)?;
                 }
                 Some(content) => {
                     content.check()?;
-                    self.piece.resize(ustar::padding(content.file.length()), 0);
+                    self.piece.get_mut().resize(ustar::padding(content.file.length()), 0);
                     self.content = None;
                 }
                 None if self.done => break,
@@ -218,7 +213,7 @@ impl Archive {
     /// Goes on to the next name.
     fn go_on(&mut self) -> io::Result<()> {
         let Some(level) = self.levels.last_mut() else {
-            self.piece.extend_from_slice(&ustar::END);
+            self.piece.get_mut().extend_from_slice(&ustar::END);
             self.done = true;
             return Ok(());
         };
@@ -255,7 +250,7 @@ impl Archive {
                 let file = OpenFile::found(found.open()?, metadata);
                 let name = self.path.get(self.above..).unwrap_or_default();
                 let member = Member::File { size: file.length() };
-                ustar::header(&mut self.piece, name, member, metadata.mtime());
+                ustar::header(self.piece.get_mut(), name, member, metadata.mtime());
                 self.content = Some(Content { file, offset: 0 });
                 Ok(())
             }
@@ -272,7 +267,7 @@ impl Archive {
         if !self.path.is_empty() {
             let modified = fstat(folder).map_err(io::Error::from)?.st_mtime;
             let name = [self.path.get(self.above..).unwrap_or_default(), b"/"].concat();
-            ustar::header(&mut self.piece, &name, Member::Folder, modified);
+            ustar::header(self.piece.get_mut(), &name, Member::Folder, modified);
         }
         self.levels.push(Level { path: self.path.len(), names });
         Ok(())

@@ -89,16 +89,8 @@ pub(super) fn respond(
         return Ok(response);
     }
     let names = Names::read(&walk, path.as_path(), &folder, Order::FoldersFirst)?;
-    let mut listing = Listing {
-        walk,
-        path,
-        folder,
-        names,
-        form,
-        stage: Stage::Begin,
-        piece: Vec::new(),
-        sent: 0,
-    };
+    let mut listing =
+        Listing { walk, path, folder, names, form, stage: Stage::Begin, piece: Cursor::default() };
     let mut first = Vec::new();
     (&mut listing)
         .take(AT_ONCE)
@@ -120,8 +112,7 @@ struct Listing {
     form: Form,
     stage: Stage,
     /// What has been rendered last, and how much of it has been read.
-    piece: Vec<u8>,
-    sent: usize,
+    piece: Cursor<Vec<u8>>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -142,17 +133,14 @@ impl Read for Listing {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;
         while let Some(room) = buf.get_mut(filled..).filter(|room| !room.is_empty()) {
-            let rest = self.piece.get(self.sent..).unwrap_or_default();
-            if !rest.is_empty() {
-                let count = rest.len().min(room.len());
-                room[..count].copy_from_slice(&rest[..count]);
-                self.sent += count;
+            let count = self.piece.read(room)?;
+            if count > 0 {
                 filled += count;
             } else if self.stage == Stage::Done {
                 break;
             } else {
-                self.piece.clear();
-                self.sent = 0;
+                self.piece.get_mut().clear();
+                self.piece.set_position(0);
                 self.render()?;
             }
         }
@@ -162,22 +150,23 @@ impl Read for Listing {
 
 impl Listing {
     fn is_done(&self) -> bool {
-        self.stage == Stage::Done && self.sent == self.piece.len()
+        self.stage == Stage::Done && self.piece.position() == self.piece.get_ref().len() as u64
     }
 
     /// Renders what comes next: a piece, or up to the end.
     fn render(&mut self) -> io::Result<()> {
         if self.stage == Stage::Begin {
             match self.form {
-                Form::Page => begin_page(&mut self.piece, &self.path)?,
-                Form::Json => begin_json(&mut self.piece, &self.path)?,
+                Form::Page => begin_page(self.piece.get_mut(), &self.path)?,
+                Form::Json => begin_json(self.piece.get_mut(), &self.path)?,
             }
             self.stage = Stage::Entries { first: true };
         }
-        while self.piece.len() < PIECE
+        while self.piece.get_ref().len() < PIECE
             && let Stage::Entries { first } = self.stage
         {
             let Self { walk, path, folder, names, form, piece, .. } = self;
+            let piece = piece.get_mut();
             let rendered = names.next(walk, path.as_path(), |name, kind| {
                 let Some(entry) = entry(&walk.root, path, folder, name, kind)? else {
                     return Ok(false);
@@ -194,7 +183,7 @@ impl Listing {
             match rendered {
                 Some(rendered) => self.stage = Stage::Entries { first: first && !rendered },
                 None => {
-                    self.piece.extend_from_slice(match self.form {
+                    self.piece.get_mut().extend_from_slice(match self.form {
                         Form::Page => b"</table>\n</body>\n</html>\n",
                         Form::Json => b"]}\n",
                     });

@@ -3,7 +3,7 @@
 use crate::message::{Body, FilePart};
 use crate::open_file::OpenFile;
 use ::http::header::HeaderValue;
-use std::hash::{BuildHasher, RandomState};
+use sealpair_common::random;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -19,7 +19,9 @@ pub(super) fn body(
     parts: &[Range<u64>],
     content_type: Option<&HeaderValue>,
 ) -> Option<(HeaderValue, Body)> {
-    let boundary = boundary();
+    // One that the content does not hold: nobody could foresee it when the file was written, and 128 random bits do
+    // not come up by chance.
+    let boundary = random::digits::<16>().ok()?;
     let length = file.length();
     let parts = parts.iter().enumerate().map(|(at, part)| {
         let mut head = Vec::new();
@@ -42,14 +44,6 @@ pub(super) fn body(
     let content_type = format!("multipart/byteranges; boundary={boundary}");
     let content_type = HeaderValue::from_str(&content_type).ok()?;
     Some((content_type, Body::FileParts { file, parts, end }))
-}
-
-/// A boundary that the content does not hold: nobody could foresee it when the file was written, and 128 random
-/// bits do not come up by chance. The standard library keys its hashes with random numbers of the operating
-/// system.
-fn boundary() -> String {
-    let random = || RandomState::new().hash_one(std::process::id());
-    format!("{:016x}{:016x}", random(), random())
 }
 
 #[cfg(test)]

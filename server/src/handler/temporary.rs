@@ -8,9 +8,9 @@ use ::http::HeaderMap;
 use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, fsync, openat, unlinkat};
 use rustix::io::Errno;
+use sealpair_common::random;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 
 /// How many names are tried. With 64 random bits, a second is needed only if somebody guesses.
@@ -30,12 +30,12 @@ impl<'f> TemporaryFile<'f> {
     /// Makes a new file that only this user can read.
     pub(super) fn create(folder: &'f Folder) -> io::Result<Self> {
         for _ in 1..ATTEMPTS {
-            match Self::create_as(folder, random_name()) {
+            match Self::create_as(folder, random_name()?) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 result => return result,
             }
         }
-        Self::create_as(folder, random_name())
+        Self::create_as(folder, random_name()?)
     }
 
     fn create_as(folder: &'f Folder, name: String) -> io::Result<Self> {
@@ -95,11 +95,9 @@ pub(super) fn sync_folder(folder: &Folder) -> io::Result<()> {
     }
 }
 
-/// A name that nobody can foresee: the standard library keys its hashes with random numbers of the
-/// operating system. `O_EXCL` protects the file; this makes sure that two uploads do not meet.
-fn random_name() -> String {
-    let random = RandomState::new().hash_one(std::process::id());
-    format!("{UPLOAD_PREFIX}{random:016x}")
+/// A name that nobody can foresee. `O_EXCL` protects the file; this makes sure that two uploads do not meet.
+fn random_name() -> io::Result<String> {
+    Ok(format!("{UPLOAD_PREFIX}{}", random::digits::<8>()?))
 }
 
 #[cfg(test)]
@@ -183,6 +181,6 @@ mod tests {
 
     #[test]
     fn names_differ() {
-        assert_ne!(random_name(), random_name());
+        assert_ne!(random_name().unwrap(), random_name().unwrap());
     }
 }

@@ -164,12 +164,15 @@ fn copy(body: &mut RequestBody<'_>, file: &mut fs::File) -> Result<Sha256, Rejec
     let mut buffer = vec![0; size];
     let mut hasher = Hasher::new().map_err(write_failed)?;
     loop {
-        let filled = fill(body, &mut buffer).map_err(|error| read_failed(&error))?;
-        if filled == 0 {
-            break;
+        let (filled, end) = fill(body, &mut buffer);
+        if let Some(Err(error)) = &end {
+            return Err(read_failed(error));
         }
         file.write_all(&buffer[..filled]).map_err(write_failed)?;
         hasher.update(&buffer[..filled]).map_err(write_failed)?;
+        if end.is_some() {
+            break;
+        }
     }
     // The body answers for this; but a file that is cut short is what this module is to prevent.
     match length {
@@ -178,19 +181,22 @@ fn copy(body: &mut RequestBody<'_>, file: &mut fs::File) -> Result<Sha256, Rejec
     }
 }
 
-/// Reads until the buffer is full or the content has ended: the pieces that arrive are much smaller
-/// than the writes should be.
-fn fill(body: &mut RequestBody<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+/// Reads until the buffer is full, the content ends or fails: how much there is, and the end. The pieces that
+/// arrive are much smaller than the writes should be.
+pub(super) fn fill(
+    body: &mut RequestBody<'_>,
+    buffer: &mut [u8],
+) -> (usize, Option<io::Result<()>>) {
     let mut filled = 0;
-    while filled < buffer.len() {
-        match body.read(&mut buffer[filled..]) {
-            Ok(0) => break,
+    while let Some(room @ [_, ..]) = buffer.get_mut(filled..) {
+        match body.read(room) {
+            Ok(0) => return (filled, Some(Ok(()))),
             Ok(count) => filled += count,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(error) => return (filled, Some(Err(error))),
         }
     }
-    Ok(filled)
+    (filled, None)
 }
 
 fn read_failed(error: &io::Error) -> Rejection {

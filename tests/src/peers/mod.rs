@@ -10,7 +10,7 @@ pub use lossy::{Fault, LossyProxy, Plan, Way};
 pub use nginx::Nginx;
 pub use openssl_server::OpensslServer;
 pub use script::{Act, Asked, Script};
-pub use scripted::{Ending, ScriptedServer, read_head};
+pub use scripted::{Ending, ScriptedServer, answer, read_head};
 
 use crate::program::{Ended, Run};
 use crate::server::SealpairServer;

@@ -74,23 +74,8 @@ impl ScriptedServer {
 
     /// Answers the head of a request over TLS with these bytes, and then does as told.
     pub fn answering(credentials: &Credentials, answer: &[u8], ending: Ending) -> Self {
-        let acceptor = acceptor(credentials);
         let answer = answer.to_vec();
-        Self::run(move |tcp, shared| {
-            let Ok(mut stream) = acceptor.accept(tcp) else { return };
-            while shared.note(read_head(&mut stream)) && stream.write_all(&answer).is_ok() {
-                match ending {
-                    Ending::Repeat => continue,
-                    Ending::Close => {
-                        let _ = stream.shutdown();
-                    }
-                    Ending::Cut => {}
-                    Ending::Reset => return reset(stream.get_ref()),
-                    Ending::Hold => return shared.hold(),
-                }
-                return drain(stream.get_mut());
-            }
-        })
+        Self::playing(credentials, move |_, _| (answer.clone(), ending))
     }
 
     /// Answers each request as the script says: it gets the number of the request, from zero and counted
@@ -299,4 +284,11 @@ pub fn read_head(stream: &mut impl Read) -> Option<String> {
 fn drain(tcp: &mut TcpStream) {
     let _ = tcp.shutdown(Shutdown::Write);
     while let Ok(1..) = tcp.read(&mut [0; 4 << 10]) {}
+}
+
+/// An answer with its length.
+pub fn answer(status: &str, fields: &str, content: &[u8]) -> Vec<u8> {
+    let length = content.len();
+    let head = format!("HTTP/1.1 {status}\r\n{fields}Content-Length: {length}\r\n\r\n");
+    [head.as_bytes(), content].concat()
 }

@@ -16,6 +16,7 @@ use super::plan::{Range, Ranges};
 use super::version::Version;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::io::Errno;
+use sealpair_common::boot;
 use sealpair_common::exit::Exit;
 use sealpair_common::report::Report;
 use serde::{Deserialize, Serialize};
@@ -102,7 +103,7 @@ impl PartialFile {
         let good = match &ranges {
             Some(ranges) if parallel => ranges.sum(),
             Some(ranges) => ranges.prefix(),
-            None if state.boot == boot() && !state.boot.is_empty() => there,
+            None if state.boot == boot::id() && !state.boot.is_empty() => there,
             None => state.synced.min(there),
         };
         if good == 0 || state.version.length.is_some_and(|length| good > length) {
@@ -139,7 +140,7 @@ impl PartialFile {
             url: self.url.clone(),
             version: version.clone(),
             synced: 0,
-            boot: boot(),
+            boot: boot::id().to_owned(),
             ranges: Some(there.to_vec()),
         };
         self.length = Ranges::new(there, u64::MAX).sum();
@@ -164,7 +165,7 @@ impl PartialFile {
             url: self.url.clone(),
             version: version.clone(),
             synced: self.state.as_ref().map_or(0, |state| state.synced),
-            boot: boot(),
+            boot: boot::id().to_owned(),
             ranges: None,
         };
         self.save(state).map_err(|error| failed(&self.state_path, &error))
@@ -189,7 +190,7 @@ impl PartialFile {
         let due = |state: &State| self.length - state.synced.min(self.length) >= CHECKPOINT;
         if let Some(state) = self.state.clone().filter(due) {
             self.file.sync_data()?;
-            self.save(State { synced: self.length, boot: boot(), ..state })?;
+            self.save(State { synced: self.length, boot: boot::id().to_owned(), ..state })?;
         }
         Ok(())
     }
@@ -335,12 +336,6 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     name.into()
-}
-
-/// Which run of the kernel this is; empty where that cannot be told.
-fn boot() -> String {
-    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    id.trim().to_owned()
 }
 
 /// The state, if there is one that can be relied on.

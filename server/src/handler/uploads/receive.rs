@@ -1,6 +1,7 @@
 //! Taking in the content of a request, as much as comes, and its digest as it passes.
 
 use super::super::failure;
+use super::super::upload::fill;
 use super::registry::{NO_SPACE, Stop};
 use super::store::BUSY;
 use crate::http::Rejection;
@@ -8,7 +9,7 @@ use crate::message::{BodyError, RequestBody};
 use ::http::StatusCode;
 use sealpair_common::digest::Hasher;
 use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 
 /// What is written at a time, in bytes; as for a plain PUT.
@@ -86,20 +87,6 @@ pub(super) fn receive(
             None => {}
         }
     }
-}
-
-/// Reads until the buffer is full, the content ends or fails: how much there is, and the end.
-fn fill(body: &mut RequestBody<'_>, buffer: &mut [u8]) -> (usize, Option<io::Result<()>>) {
-    let mut filled = 0;
-    while let Some(room @ [_, ..]) = buffer.get_mut(filled..) {
-        match body.read(room) {
-            Ok(0) => return (filled, Some(Ok(()))),
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return (filled, Some(Err(error))),
-        }
-    }
-    (filled, None)
 }
 
 /// The answer when content was cut.

@@ -8,12 +8,12 @@ use ::http::HeaderMap;
 use ::http::header::{HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, IF_UNMODIFIED_SINCE};
 use rustix::fs::{AtFlags, Mode, OFlags, fsync, openat, renameat, unlinkat};
 use rustix::io::Errno;
+use sealpair_common::boot;
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::OnceLock;
 use std::time::SystemTime;
 
 /// The longest record in bytes: a head's worth of preconditions and metadata. Another is not ours.
@@ -69,7 +69,7 @@ impl Record {
             wants_digest: false,
             metadata: None,
             durable: 0,
-            boot: boot().to_owned(),
+            boot: boot::id().to_owned(),
             placed: false,
         }
     }
@@ -77,14 +77,14 @@ impl Record {
     /// Whether the machine was started anew since this was written: then data that were not brought to
     /// the disk may be there by their length alone.
     pub(super) fn is_of_another_boot(&self) -> bool {
-        self.boot != boot()
+        self.boot != boot::id()
     }
 
     /// Notes how many bytes are on the disk; whether that is news.
     pub(super) fn note_durable(&mut self, length: u64) -> bool {
         let news = self.durable != length || self.is_of_another_boot();
         self.durable = length;
-        boot().clone_into(&mut self.boot);
+        boot::id().clone_into(&mut self.boot);
         news
     }
 
@@ -162,20 +162,12 @@ impl Record {
     }
 }
 
-/// What is different after each start of the machine; nothing where the system does not tell.
-fn boot() -> &'static str {
-    static BOOT: OnceLock<String> = OnceLock::new();
-    BOOT.get_or_init(|| {
-        let id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
-        id.map(|id| id.trim().to_owned()).unwrap_or_default()
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::super::beneath::{Resolved, Root};
     use super::*;
     use ::http::header;
+    use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::path::Path;
     use tempfile::TempDir;
